@@ -1,0 +1,50 @@
+"""Where things are: one object, filled from SEVENFOLD_* variables, the same on a laptop and on a cluster."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Settings(BaseSettings):
+    """Addresses and folders. Every field is settable as SEVENFOLD_<NAME>; empty ones follow `home`."""
+
+    model_config = SettingsConfigDict(env_prefix="SEVENFOLD_", frozen=True, extra="ignore")
+
+    runtime: Literal["local", "kubernetes"] = "local"
+    home: Path = REPOSITORY / ".sevenfold"
+    models: Path = REPOSITORY / "include" / "models"
+    data: Path = Path()
+    secrets: Path = Path()
+    logs: Path = Path()
+    evidence_url: str = ""
+    artifacts_url: str = ""
+    mlflow_url: str = "http://127.0.0.1:15500"
+    gateway_url: str = "http://127.0.0.1:18000"
+    airflow_url: str = "http://127.0.0.1:18080"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow_home(cls, given: dict[str, object]) -> dict[str, object]:
+        home = Path(str(given.get("home") or REPOSITORY / ".sevenfold")).absolute()
+        defaults = {
+            "home": home,
+            "data": home / "data",
+            "secrets": home / "secrets",
+            "logs": home / "logs",
+            "evidence_url": f"sqlite:///{home}/evidence.db",
+            "artifacts_url": f"file://{home}/artifacts",
+        }
+        return defaults | {name: value for name, value in given.items() if value} | {"home": home}
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
