@@ -1,0 +1,175 @@
+"""What every activity has in hand: its model, its promotion, and the places where evidence goes.
+
+An activity is a program of a pod. It says `run(main)` and gets an `Activity`; what it leaves behind are
+measurements in the evidence store and reports in the artifact store. Nothing is returned, so nothing can be
+lost between a pod and the gate that judges it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from sevenfold import release
+from sevenfold.artifacts import ArtifactStore, open_artifacts
+from sevenfold.candidate import Candidate
+from sevenfold.errors import SevenfoldError
+from sevenfold.measurement import Measurement
+from sevenfold.settings import Settings, settings
+from sevenfold.spec import ModelSpec, load_spec
+from sevenfold.store import Promotion, Store, open_store
+
+NO_RETRY_HELPS = 64
+"""Exit code of an activity whose input must be put right first (EX_USAGE of sysexits.h)."""
+
+
+class Activity:
+    """One activity of one run: reads the promotion it belongs to, writes measurements and reports."""
+
+    def __init__(self, name: str, promotion: Promotion, store: Store, settings: Settings) -> None:
+        self.name = name
+        self.promotion = promotion
+        self.store = store
+        self.settings = settings
+        self._started = time.monotonic()
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """The model's spec."""
+        return load_spec(self.promotion.model, self.settings.models)
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        """Model files by digest and reports by promotion."""
+        return open_artifacts(self.settings.artifacts_url)
+
+    @property
+    def candidate(self) -> Candidate:
+        """The candidate that this promotion is about.
+
+        Raises:
+            SevenfoldError: no activity of this promotion has made a candidate yet.
+        """
+        promotion = self.store.promotion(self.promotion.id)
+        if promotion.candidate is None:
+            raise SevenfoldError(f"promotion {promotion.id} has no candidate yet: nothing to {self.name}")
+        return self.store.candidate(promotion.candidate)
+
+    @cached_property
+    def champion(self) -> Candidate | None:
+        """The candidate that serves production now, if any."""
+        champion = release.row(self.store, self.promotion.model).champion
+        return self.store.candidate(champion) if champion else None
+
+    def model_file(self, candidate: Candidate) -> Path:
+        """The candidate's ONNX file, its bytes verified against the digest."""
+        return self.artifacts.get(candidate.model_digest)
+
+    def measure(
+        self,
+        metric: str,
+        value: float | None,
+        *,
+        unit: str = "",
+        n: int = 0,
+        low: float | None = None,
+        high: float | None = None,
+        baseline: Literal["none", "champion", "anchor"] = "none",
+        baseline_candidate: str | None = None,
+        baseline_value: float | None = None,
+        slice: str | None = None,
+        window: tuple[datetime, datetime] | None = None,
+        interval: str | None = None,
+        counts: Mapping[str, float] | None = None,
+        source: str = "",
+    ) -> None:
+        """Records one reading of `metric` on the candidate; the gate judges what stands here."""
+        candidate = self.candidate
+        start, end = window or (None, None)
+        self.store.record(
+            [
+                Measurement(
+                    promotion=self.promotion.id,
+                    candidate=candidate.id,
+                    activity=self.name,
+                    metric=metric,
+                    value=value,
+                    unit=unit,
+                    n=n,
+                    low=low,
+                    high=high,
+                    baseline=baseline,
+                    baseline_candidate=baseline_candidate,
+                    baseline_value=baseline_value,
+                    slice=slice,
+                    window_start=start,
+                    window_end=end,
+                    source=source or f"{self.promotion.environment}.{self.name}",
+                    digest=candidate.model_digest,
+                    measured_at=datetime.now(UTC),
+                    interval=interval,
+                    counts=dict(counts) if counts is not None else None,
+                )
+            ]
+        )
+        bounds = f" ({low:.4g} to {high:.4g})" if low is not None and high is not None else ""
+        shown = "no value" if value is None else f"{value:.4g}"
+        of = f" of {slice}" if slice else ""
+        against = f", champion {baseline_value:.4g}" if baseline_value is not None else ""
+        print(f"measured {metric}{of}: {shown}{bounds} {unit} on {n:,}{against}".rstrip(), flush=True)
+
+    def report(self, name: str, content: bytes | str | Path, title: str) -> None:
+        """Keeps a report that people look at, one click from this task in the Airflow UI."""
+        path, digest = self.artifacts.put_report(self.promotion, self.name, name, content)
+        self.store.add_report(self.promotion.id, self.name, title, path, digest)
+        print(f"report: {title} ({path})", flush=True)
+
+    def progress(self, line: str) -> None:
+        """One line of progress in the task's log, with the seconds since the start."""
+        print(f"[{time.monotonic() - self._started:6.1f} s] {line}", flush=True)
+
+    @contextmanager
+    def phase(self, what: str) -> Iterator[None]:
+        """Says what starts now, and what it took."""
+        started = time.monotonic()
+        self.progress(what)
+        yield
+        self.progress(f"{what}: done in {time.monotonic() - started:.1f} s")
+
+
+def run(main: Callable[[Activity], Any], arguments: list[str] | None = None) -> None:
+    """Runs `main` as the program of a pod: exits 0, or 1 after an error a retry may heal, or 64.
+
+    A `SevenfoldError` ends as its one sentence; anything else as a traceback, for it is a defect.
+    """
+    module = sys.modules[main.__module__]
+    name = Path(module.__file__ or "activity").stem
+    parser = argparse.ArgumentParser(prog=name, description=module.__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--environment", required=True)
+    parser.add_argument("--run", required=True, help="run id: with model and environment, the promotion")
+    given = parser.parse_args(arguments)
+    try:
+        here = settings()
+        store = open_store(here.evidence_url)
+        promotion = store.promotion(f"{given.model}/{given.environment}/{given.run}")
+        activity = Activity(name, promotion, store, here)
+        activity.progress(f"{name} of {promotion.id}, as of {promotion.as_of:%Y-%m-%d %H:%M}")
+        main(activity)
+        activity.progress(f"{name}: finished")
+    except SevenfoldError as error:
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
+        sys.exit(1 if error.retry else NO_RETRY_HELPS)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        print(f"{name}: {error.strerror or error}{where}", file=sys.stderr, flush=True)
+        sys.exit(1)
