@@ -1,0 +1,151 @@
+"""The plots people look at: one style, in colours that colour-blind readers tell apart (Okabe and Ito, 2008).
+
+Every function writes one image (PNG, or SVG by the path's suffix) in one step and returns its path. Values
+that are None or NaN are left out. Nothing here needs a display or keeps state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Values = Sequence[float | None]
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY = "#666666"
+SMALL: dict[str, Any] = {"fontsize": 8, "color": GREY}
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4,
+    "figure.dpi": 110,
+}
+
+
+def series(
+    path: Path | str,
+    x: Sequence[datetime] | Sequence[float],
+    lines: Mapping[str, tuple[Values, Values | None, Values | None]],
+    title: str,
+    ylabel: str,
+    events: Sequence[tuple[datetime | float, str]] = (),
+    limits: Mapping[str, float] | None = None,
+) -> Path:
+    """Lines over time. `lines` maps a label to (y, low, high), each as long as `x`; low and high may be None.
+
+    `events` are vertical lines with a text (a promotion, an alarm), `limits` horizontal dashed ones.
+    """
+    with _axes(path) as axes:
+        for index, (label, (y, low, high)) in enumerate(lines.items()):
+            colour = COLOURS[index % len(COLOURS)]
+            if low is not None and high is not None:
+                axes.fill_between(x, _floats(low), _floats(high), color=colour, alpha=0.18, linewidth=0)
+            axes.plot(x, _floats(y), color=colour, marker=MARKERS[index % len(MARKERS)], label=label)
+        for label, limit in (limits or {}).items():
+            axes.axhline(limit, color=GREY, linestyle="--", linewidth=1)
+            axes.annotate(
+                label, (1, limit), xycoords=("axes fraction", "data"), ha="right", va="bottom", **SMALL
+            )
+        for number, (where, text) in enumerate(events):
+            axes.axvline(where, color=GREY, linestyle=":", linewidth=1.2)
+            place = (
+                where,
+                0.99 - 0.07 * (number % 4),
+            )  # heights differ, so that neighbours' texts stay apart
+            axes.annotate(text, place, (3, 0), ("data", "axes fraction"), "offset points", va="top", **SMALL)
+        axes.set(title=title, ylabel=ylabel)
+        if lines:
+            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=3)
+        if len(x) and isinstance(x[0], datetime):
+            _dates(axes)
+    return Path(path)
+
+
+def intervals(
+    path: Path | str,
+    rows: Sequence[tuple[str, float | None, float | None, float | None]],
+    title: str,
+    xlabel: str,
+    limit: float | None = None,
+) -> Path:
+    """One bar a row: (label, value, low, high), first row on top; low and high None draw no interval."""
+    with _axes(path, height=max(2.2, 0.9 + 0.32 * len(rows))) as axes:
+        places = np.arange(len(rows))[::-1]
+        values = _floats([value for _, value, _, _ in rows])
+        below = np.nan_to_num(values - _floats([low for _, _, low, _ in rows]))
+        above = np.nan_to_num(_floats([high for _, _, _, high in rows]) - values)
+        axes.barh(places, np.nan_to_num(values), color=COLOURS[5], height=0.62)
+        whiskers = np.clip([below, above], 0, None)
+        axes.errorbar(values, places, xerr=whiskers, fmt="o", color=COLOURS[6], capsize=3, linewidth=1.2)
+        if limit is not None:
+            axes.axvline(limit, color=COLOURS[1], linestyle="--", linewidth=1.2)
+        axes.set_yticks(places, [label for label, *_ in rows])
+        axes.grid(visible=False, axis="y")
+        axes.set(title=title, xlabel=xlabel)
+    return Path(path)
+
+
+def calibration(
+    path: Path | str,
+    curves: Mapping[str, tuple[Values, Values] | tuple[Values, Values, Values, Values]],
+    title: str = "Calibration",
+    outcome: str = "observed rate",
+) -> Path:
+    """Observed rate over predicted probability: label to (predicted, observed[, low, high]), all in 0..1."""
+    with _axes(path, width=5.4, height=5.0) as axes:
+        axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="as predicted")
+        for index, (label, curve) in enumerate(curves.items()):
+            colour, predicted, observed = COLOURS[index % len(COLOURS)], _floats(curve[0]), _floats(curve[1])
+            if len(curve) == 4:
+                axes.fill_between(
+                    predicted, _floats(curve[2]), _floats(curve[3]), color=colour, alpha=0.18, linewidth=0
+                )
+            axes.plot(predicted, observed, color=colour, marker=MARKERS[index % len(MARKERS)], label=label)
+        axes.set(title=title, xlabel="predicted probability", ylabel=outcome, xlim=(0, 1), ylim=(0, 1))
+        axes.legend(loc="upper left")
+    return Path(path)
+
+
+@contextmanager
+def _axes(path: Path | str, width: float = 9.0, height: float = 4.2) -> Iterator[Any]:
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    path = Path(path)
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure.add_subplot()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(half, format=path.suffix.lstrip(".") or "png")
+    half.replace(path)  # a reader never sees half an image
+
+
+def _dates(axes: Any) -> None:
+    from matplotlib import dates
+
+    locator: Any = dates.AutoDateLocator()  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+
+
+def _floats(values: Values) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
