@@ -1,0 +1,77 @@
+# Two commands do all the set-up: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := 0.13.9
+SEVENFOLD := PYTHONPATH=include:plugins $(BIN)/python -m sevenfold.cli
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status test check format bench lock images hooks clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
+
+demo: $(VENV)/ready ## carry the flight-delay model through all seven environments
+	@$(SEVENFOLD) demo
+
+up: $(VENV)/ready ## start the stack again, without repeating the demo
+	@$(SEVENFOLD) up
+
+down: ## stop everything; nothing is lost
+	@if [ -e $(VENV)/ready ]; then $(SEVENFOLD) down; else echo "nothing is installed, so nothing runs"; fi
+
+status: $(VENV)/ready ## what runs where, and what production serves
+	@$(SEVENFOLD) status
+
+test: $(VENV)/ready ## unit, DAG, page and end-to-end tests
+	@tests/browser.sh
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/ready ## format, lint, types and tests: what the hook and CI run
+	@$(BIN)/ruff format --check --diff .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(MAKE) --no-print-directory test
+
+format: $(VENV)/ready ## format and mend what the linter can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(VENV)/ready ## the benchmarks, with their tables
+	@for benchmark in tests/benchmarks/*/__main__.py; do \
+		echo; echo "== $$(basename $$(dirname $$benchmark))"; \
+		PYTHONPATH=include:plugins:. OMP_NUM_THREADS=1 $(BIN)/python $$benchmark || exit 1; done
+
+lock: $(VENV)/ready ## resolve requirements.txt into requirements.lock
+	@$(BIN)/uv pip compile requirements.txt --universal --python-version 3.11 --no-annotate --quiet \
+		--no-emit-package setuptools --output-file requirements.lock
+	@# torch brings the CUDA packages of its own build, or none: they follow it, not this lock
+	@sed -i -E '/^(nvidia-|triton)/d' requirements.lock
+
+hooks: ## let git run `make check` before every commit
+	@git config core.hooksPath .githooks
+
+clean: down ## remove the environment and all state, evidence included
+	rm -rf $(VENV) .sevenfold
+
+# The environment follows the lock. torch comes first and by pip, so that whoever has a build of their own
+# (CPU or CUDA) configured for pip gets that one; everything else is compiled to bytecode, because every
+# activity is a process of its own and start-up is cost.
+$(VENV)/ready: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		f"Sevenfold needs Python 3.11 or newer, {sys.executable} is {sys.version.split()[0]}: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) cannot create environments: install its venv package (on Debian: python3-venv)"; exit 1; }
+	@echo "creating the environment in $(VENV) from requirements.lock (about 3 GB, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	@grep -v '^torch==' requirements.lock > $(VENV)/lock-without-torch.txt
+	@echo "1 of 2: torch"
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on \
+		--constraint $(VENV)/lock-without-torch.txt "$$(grep -oE '^torch==[0-9.]+' requirements.lock)"
+	@echo "2 of 2: everything else"
+	@$(BIN)/uv pip install --python $(BIN)/python --no-deps --compile-bytecode -r $(VENV)/lock-without-torch.txt
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m compileall -q -j 0 include plugins dags $$($(BIN)/python -c \
+		'import sysconfig; print(sysconfig.get_path("purelib") + "/torch")') > /dev/null || true
+	@touch $@

@@ -1,0 +1,123 @@
+"""Airflow's public REST API, as much of it as the command line and the demo need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from sevenfold.errors import SevenfoldError
+
+
+class AirflowError(SevenfoldError):
+    """Airflow refused a request, or is not there."""
+
+
+class AirflowClient:
+    """Signed in as one user. Every method is one request (two when the token has expired)."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self.url = url.rstrip("/")
+        self._user, self._password = user, password
+        self._http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any], run_id: str) -> bool:
+        """Starts a run. False when a run of this id exists already: nothing is done twice."""
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)}
+        answer = self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body, allow=(409,))
+        return answer.status_code != httpx.codes.CONFLICT
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """One run: state, start_date, end_date, conf."""
+        return self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
+
+    def runs(self, dag_id: str = "~", *, limit: int = 200) -> list[dict[str, Any]]:
+        """The newest runs of one DAG, or of all."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns"
+        return list(self._get(path, limit=limit, order_by="-run_after")["dag_runs"])
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """The task instances of a run: task_id, state, start_date, end_date, duration."""
+        return list(self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"])
+
+    def dags(self) -> list[dict[str, Any]]:
+        """The DAGs that the processor knows."""
+        return list(self._get("/api/v2/dags", limit=1000)["dags"])
+
+    def import_errors(self) -> list[dict[str, Any]]:
+        """DAG files that do not load."""
+        return list(self._get("/api/v2/importErrors")["import_errors"])
+
+    def asset_event(self, uri: str, extra: Mapping[str, Any]) -> None:
+        """Reports an update of the asset `uri`, as a system outside may do.
+
+        Raises:
+            AirflowError: no DAG knows such an asset.
+        """
+        found = [asset for asset in self._get("/api/v2/assets", limit=1000)["assets"] if asset["uri"] == uri]
+        if not found:
+            raise AirflowError(f"no DAG knows an asset {uri}")
+        self._request(
+            "POST", "/api/v2/assets/events", json={"asset_id": found[0]["id"], "extra": dict(extra)}
+        )
+
+    def awaiting_approval(self) -> list[dict[str, Any]]:
+        """What waits for a person: subject, body, options and the task instance it belongs to."""
+        path = "/api/v2/dags/~/dagRuns/~/hitlDetails"
+        return list(self._get(path, response_received=False, limit=100)["hitl_details"])
+
+    def answer(self, details: Mapping[str, Any], option: str, params: Mapping[str, Any]) -> None:
+        """Answers one of `awaiting_approval` in this client's name."""
+        task = details["task_instance"]
+        path = (
+            f"/api/v2/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}"
+            f"/taskInstances/{task['task_id']}/{task['map_index']}/hitlDetails"
+        )
+        self._request("PATCH", path, json={"chosen_options": [option], "params_input": dict(params)})
+
+    def healthy(self) -> bool:
+        """Whether scheduler, triggerer and DAG processor all report health."""
+        try:
+            health = self._http.get("/api/v2/monitor/health").json()
+        except (httpx.HTTPError, ValueError):
+            return False
+        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        return all((health.get(part) or {}).get("status") == "healthy" for part in parts)
+
+    def _get(self, path: str, **query: Any) -> dict[str, Any]:
+        return dict(self._request("GET", path, params=query).json())
+
+    def _request(
+        self, method: str, path: str, allow: tuple[int, ...] = (), **arguments: Any
+    ) -> httpx.Response:
+        try:
+            if "authorization" not in self._http.headers:
+                self._sign_in()
+            answer = self._http.request(method, path, **arguments)
+            if answer.status_code == httpx.codes.UNAUTHORIZED:
+                self._sign_in()
+                answer = self._http.request(method, path, **arguments)
+        except httpx.HTTPError as error:
+            raise AirflowError(
+                f"Airflow does not answer at {self.url}: {error or type(error).__name__}"
+            ) from error
+        if answer.is_error and answer.status_code not in allow:
+            raise AirflowError(f"Airflow refused {method} {path} ({answer.status_code}): {_detail(answer)}")
+        return answer
+
+    def _sign_in(self) -> None:
+        body = {"username": self._user, "password": self._password}
+        answer = self._http.post("/auth/token", json=body)
+        if answer.is_error:
+            raise AirflowError(
+                f"Airflow does not let {self._user} sign in at {self.url} ({answer.status_code})"
+            )
+        self._http.headers["authorization"] = f"Bearer {answer.json()['access_token']}"
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json().get("detail", answer.text))[:500]
+    except (ValueError, AttributeError):
+        return answer.text[:500]
