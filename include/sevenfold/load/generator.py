@@ -1,0 +1,103 @@
+"""Starts Locust on a schedule of requests and brings back what each of them met."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sevenfold.errors import SevenfoldError
+from sevenfold.load.result import LoadResult
+
+LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+LEAD_S = 0.5
+START_LIMIT_S = 60.0
+"""Locust's imports take 2 CPU seconds; on a busy machine many more."""
+
+
+class LoadError(SevenfoldError):
+    """The load generator could not do its work."""
+
+    retry = True
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of request: the name people read in the report, and the bodies that are sent in turn."""
+
+    name: str
+    bodies: Sequence[str]
+
+
+def generate(
+    url: str,
+    kinds: Sequence[Kind],
+    *,
+    rate: float,
+    seconds: float,
+    folder: Path,
+    headers: Mapping[str, str] | None = None,
+    users: int = 64,
+    timeout_s: float = 2.0,
+) -> LoadResult:
+    """Posts `rate` requests a second to `url` for `seconds`, the kinds in turn, whatever the answers take.
+
+    Args:
+        url: where to post.
+        kinds: what to post; request k is of kind k modulo their number.
+        rate: requests per second of all kinds together.
+        seconds: how long requests are due. The run ends when all are answered, `timeout_s` later at most.
+        folder: gets `report.html` and the samples.
+        headers: headers of each request, such as the caller's token.
+        users: most requests that can be under way at once.
+        timeout_s: a request that takes longer has failed.
+
+    Raises:
+        LoadError: Locust did not run or left no samples.
+    """
+    address = urlsplit(url)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    samples, report = folder / "samples.json", folder / "report.html"
+    samples.unlink(missing_ok=True)
+    plan = {
+        "host": f"{address.scheme}://{address.netloc}",
+        "path": address.path,
+        "rate": rate,
+        "requests": max(1, round(rate * seconds)),
+        "users": users,
+        "lead_s": LEAD_S,
+        "timeout_s": timeout_s,
+        "headers": {"content-type": "application/json", **(headers or {})},
+        "kinds": [asdict(kind) for kind in kinds],
+        "samples": str(samples),
+    }
+    file = folder / "plan.json"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(plan))
+    limit = LEAD_S + seconds + timeout_s + 1.0
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless"]
+    command += ["-u", str(users), "-r", str(users), "-t", f"{limit:.0f}s", "--stop-timeout", "0"]
+    command += ["--html", str(report), "--only-summary", "--exit-code-on-error", "0"]
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "SEVENFOLD_LOAD_PLAN": str(file)},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=limit + START_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise LoadError(f"the load generator did not end within {limit + START_LIMIT_S:.0f} s") from None
+    finally:
+        file.unlink()  # it holds the caller's token
+    if not samples.exists():
+        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+        raise LoadError(f"Locust ended with code {done.returncode} and left no samples: {last}")
+    return LoadResult.read(samples, [kind.name for kind in kinds], rate=rate, report=report)

@@ -1,0 +1,114 @@
+"""The load generator against a small server that can stall, fail and hang."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sevenfold.load import Kind, LoadResult, generate
+
+KINDS = [Kind("1 row", ['{"a": 1}']), Kind("8 rows", ['{"a": [1, 2]}'])]
+
+
+@contextmanager
+def server(answer: Callable[[float], int]) -> Iterator[str]:
+    """A loopback server; `answer` gets the seconds since the first request, may sleep, and gives the status."""
+    first: list[float] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            first.append(time.monotonic())
+            status = answer(time.monotonic() - first[0])
+            if self.headers["x-key"] != "opensesame":
+                status = 401
+            self.send_response(status)
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.daemon_threads = True
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{http.server_port}/infer"
+    finally:
+        http.shutdown()
+        http.server_close()
+
+
+def test_a_stall_and_failures_are_counted_from_the_schedule(tmp_path: Path) -> None:
+    """One second's stall must show in p99 although few requests were under way when it began."""
+
+    def stall_then_fail(now: float) -> int:
+        if 1.0 < now < 2.0:
+            time.sleep(2.0 - now)
+        return 503 if now > 3.5 else 200
+
+    with server(stall_then_fail) as url:
+        result = generate(
+            url, KINDS, rate=50, seconds=4, folder=tmp_path, headers={"x-key": "opensesame"}, users=4
+        )
+    assert result.requests == 200
+    assert 15 <= result.errors <= 40  # the last half second
+    p99, low, high = result.percentile(99)
+    assert low <= p99 <= high
+    assert p99 > 700
+    # four users can be stalled at most: a closed loop sees four slow requests of 200
+    assert np.percentile(result.service_ms, 97) < 0.5 * np.percentile(result.latency_ms, 97)
+    assert result.throughput < 50
+    assert {"1 row", "8 rows"} == {result.kinds[k] for k in result.kind}
+    report = result.report.read_text()
+    assert "8 rows" in report
+    assert "opensesame" not in report
+    assert not (tmp_path / "plan.json").exists()
+
+
+def test_requests_that_are_never_answered_are_errors_that_waited_until_the_end(tmp_path: Path) -> None:
+    def hang(now: float) -> int:
+        time.sleep(30)
+        return 200
+
+    with server(hang) as url:
+        result = generate(url, KINDS[:1], rate=20, seconds=1, folder=tmp_path, users=2, timeout_s=0.5)
+    assert result.requests == 20
+    assert result.errors == 20
+    assert result.percentile(50)[0] > 400
+    assert result.throughput == 0
+
+
+def made(latency_ms: list[float]) -> LoadResult:
+    n = len(latency_ms)
+    latency = np.array(latency_ms)
+    status, kind = np.full(n, 200), np.zeros(n, dtype=np.int64)
+    return LoadResult(np.arange(n) / 100, latency, latency, status, kind, ["1 row"], 100.0, Path("none"))
+
+
+def test_the_interval_sees_that_neighbours_share_a_queue() -> None:
+    """The same latencies, once in random order and once in one heap: the heap has the wider interval."""
+    heap = [5.0] * 1900 + [50.0] * 100
+    mixed = np.random.default_rng(1).permutation(heap).tolist()
+    value, low, high = made(mixed).percentile(95)
+    heap_value, heap_low, heap_high = made(heap).percentile(95)
+    assert value == pytest.approx(heap_value)
+    assert heap_high - heap_low >= high - low
+    assert (heap_low, heap_high) == (5.0, 50.0)
+
+
+def test_warm_up_is_set_apart() -> None:
+    early, rest = made([100.0] * 100 + [1.0] * 400).first(1.0)
+    assert early.requests == 100
+    assert rest.percentile(99) == (1.0, 1.0, 1.0)
