@@ -24,15 +24,11 @@ down: ## stop everything; nothing is lost
 status: $(VENV)/ready ## what runs where, and what production serves
 	@$(SEVENFOLD) status
 
-test: $(VENV)/ready ## unit, DAG, page and end-to-end tests
+test: $(VENV)/ready ## everything: format, lint, types, unit, DAG, page and end-to-end tests
 	@tests/browser.sh
 	@$(BIN)/python -m pytest
 
-check: $(VENV)/ready ## format, lint, types and tests: what the hook and CI run
-	@$(BIN)/ruff format --check --diff .
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(MAKE) --no-print-directory test
+check: test ## the same, under the name that the hook uses
 
 format: $(VENV)/ready ## format and mend what the linter can
 	@$(BIN)/ruff format .
