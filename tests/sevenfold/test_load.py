@@ -19,7 +19,7 @@ KINDS = [Kind("1 row", ['{"a": 1}']), Kind("8 rows", ['{"a": [1, 2]}'])]
 
 @contextmanager
 def server(answer: Callable[[float], int]) -> Iterator[str]:
-    """A loopback server; `answer` gets the seconds since the first request, may sleep, and gives the status."""
+    """A loopback server; `answer` gets the seconds since the first request, may sleep, and gives a status."""
     first: list[float] = []
 
     class Handler(BaseHTTPRequestHandler):
