@@ -1,4 +1,4 @@
-"""The house rules that a machine can check: format, lint (with the rules of who may import whom) and types."""
+"""The house rules that a machine can check: format, lint, types, and the rules of who may import whom."""
 
 from __future__ import annotations
 
