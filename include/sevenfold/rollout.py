@@ -1,0 +1,138 @@
+"""A roll-out in steps: how much traffic next, and when to stop.
+
+`decide` is the whole logic, pure; `roll_out` carries it out. Nothing here judges: each poll is measured, the
+gate's own rules are asked, and only `Failed` stops early. Passing all steps is no verdict either: the gate
+decides on what was measured.
+
+A roll-out may be killed at any point and run again. It continues at the step whose share is set already, and
+each poll has its own span of time as its key, so nothing is counted twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+
+from sevenfold.errors import SevenfoldError
+
+
+@dataclass(frozen=True)
+class Step:
+    """One level of exposure: the share, and what must be seen at it before the next one.
+
+    `requests` is the least number of requests that the challenger has to answer, `seconds` the least time,
+    `limit_s` the most: a step that has not seen enough by then ends the roll-out, held.
+    """
+
+    share: float
+    requests: int = 200
+    seconds: float = 2.0
+    limit_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.share <= 1.0:
+            raise SevenfoldError(f"a step's share is above 0 and at most 1, not {self.share}")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one side of the split answered in some span of time."""
+
+    requests: int = 0
+    errors: int = 0
+    slow: int = 0
+
+    def __add__(self, other: Arm) -> Arm:
+        return Arm(self.requests + other.requests, self.errors + other.errors, self.slow + other.slow)
+
+
+class Next(StrEnum):
+    """What comes after a poll."""
+
+    STAY = "stay"
+    ADVANCE = "advance"
+    STOP = "stop"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a roll-out ended: `finished` all steps, or why not, and at which share."""
+
+    finished: bool
+    share: float
+    polls: int
+    reason: str
+
+
+def steps_from(shares: Sequence[float], **each: float) -> list[Step]:
+    """Steps of rising shares that all ask for the same.
+
+    Raises:
+        SevenfoldError: the shares do not rise, or there are none.
+    """
+    if not shares or any(b <= a for a, b in pairwise(shares)):
+        raise SevenfoldError(f"a roll-out needs rising shares, not {list(shares)}")
+    known = Step(shares[0])
+    requests = int(each.get("requests", known.requests))
+    seconds, limit_s = each.get("seconds", known.seconds), each.get("limit_s", known.limit_s)
+    return [Step(share, requests, seconds, limit_s) for share in shares]
+
+
+def resume(steps: Sequence[Step], share: float) -> Sequence[Step]:
+    """The steps that are left when `share` is set already: a retry goes on where it was, never back."""
+    return [step for step in steps if step.share >= share - 1e-9] or steps[-1:]
+
+
+def decide(step: Step, requests: int, seconds: float, failed: bool) -> Next:
+    """What to do after the challenger has answered `requests` in `seconds` at this step."""
+    if failed:
+        return Next.STOP
+    if requests >= step.requests and seconds >= step.seconds:
+        return Next.ADVANCE
+    return Next.HOLD if seconds >= step.limit_s else Next.STAY
+
+
+def roll_out(
+    steps: Sequence[Step],
+    *,
+    set_share: Callable[[float], None],
+    poll: Callable[[Step], Arm],
+    failed: Callable[[], str | None],
+    say: Callable[[str], None] = lambda line: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Outcome:
+    """Goes through the steps.
+
+    Args:
+        steps: the steps that are left (see `resume`).
+        set_share: makes this share of live requests go to the challenger; returns when it does.
+        poll: waits for one polling interval, measures it, and returns the challenger's part in it.
+        failed: the reason when the gate's rule already says Failed on everything measured so far, else None.
+        say: gets one line of progress a poll.
+        clock: seconds.
+    """
+    polls = 0
+    for step in steps:
+        set_share(step.share)
+        started, seen = clock(), Arm()
+        while True:
+            seen += poll(step)
+            polls += 1
+            seconds, reason = clock() - started, failed()
+            say(
+                f"{step.share:.0%}: {seen.requests:,} of {step.requests:,} requests, "
+                f"{seen.errors} errors, {seen.slow} slow in {seconds:.1f} s"
+            )
+            after = decide(step, seen.requests, seconds, reason is not None)
+            if after is Next.STOP:
+                return Outcome(False, step.share, polls, f"stopped at {step.share:.0%}: {reason}")
+            if after is Next.HOLD:
+                seen_so_far = f"{seen.requests:,} of {step.requests:,} requests in {seconds:.0f} s"
+                return Outcome(False, step.share, polls, f"held at {step.share:.0%}: {seen_so_far}")
+            if after is Next.ADVANCE:
+                break
+    return Outcome(True, steps[-1].share, polls, f"went through {len(steps)} steps to {steps[-1].share:.0%}")
