@@ -1,0 +1,317 @@
+"""A model's data as files: one Parquet file of rows and one of labels a day, and a manifest of their hashes.
+
+A snapshot is made once, at first use, and never changes: its folder is named after what makes it (the
+source's version, the model's data code, the features it lists). What the manifest does not vouch for is not
+read.
+
+    <data>/<model>/<12 hex>/manifest.json
+    <data>/<model>/<12 hex>/rows/2013-04-05.parquet    id, time, day, features, groups, whatever else
+    <data>/<model>/<12 hex>/labels/2013-04-05.parquet  id, time, label, known_at (of that day's rows)
+
+The day of a row is the model's choice (flights: the local date at the origin); statistics cluster by it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sevenfold.errors import SevenfoldError
+from sevenfold.settings import settings
+from sevenfold.spec import ModelSpec
+
+Kind = Literal["rows", "labels"]
+KINDS: tuple[Kind, ...] = ("rows", "labels")
+FORMAT = 1
+
+
+class MissingDay(SevenfoldError):
+    """A day of the asked window is not in the snapshot."""
+
+
+class BadData(SevenfoldError):
+    """Data that do not fit the spec, or files that do not fit the manifest."""
+
+
+class Snapshot:
+    """One immutable snapshot; reads only the days and columns that are asked for, each file verified."""
+
+    def __init__(self, spec: ModelSpec, folder: Path) -> None:
+        self.spec = spec
+        self.folder = folder
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Days with rows, bytes and SHA-256 of both files, and what the snapshot was made of."""
+        path = self.folder / "manifest.json"
+        try:
+            manifest: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise BadData(f"the snapshot of {self.spec.name} has no readable manifest at {path}") from error
+        return manifest
+
+    @cached_property
+    def days(self) -> list[date]:
+        """All days, in order."""
+        return [date.fromisoformat(day) for day in self.manifest["days"]]
+
+    def rows(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pa.Table:
+        """Rows with start <= time < end, in the order of (time, id); id, time and day always come along.
+
+        Raises:
+            MissingDay: the snapshot lacks a day of the window.
+            BadData: a file is not what the manifest says, or lacks a column.
+        """
+        wanted = list(dict.fromkeys(["id", "time", "day", *columns])) if columns is not None else None
+        return self._read("rows", start, end, wanted)
+
+    def labels(self, start: datetime, end: datetime, known_by: datetime | None = None) -> pa.Table:
+        """Labels (id, time, label, known_at) of the rows with start <= time < end, as known at `known_by`.
+
+        `time` is the row's. A row whose label nobody knows yet, or ever will, has none here.
+        """
+        table = self._read("labels", start, end, None)
+        if known_by is None:
+            return table
+        return table.filter(pc.less_equal(table["known_at"], _scalar(known_by)))
+
+    def labelled(
+        self,
+        start: datetime,
+        end: datetime,
+        known_by: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The rows of the window that have a label, with columns `label` and `known_at` added."""
+        rows, labels = self.rows(start, end, columns), self.labels(start, end, known_by)
+        where = pc.index_in(rows["id"], value_set=labels["id"].combine_chunks())
+        found = pc.is_valid(where)
+        rows, where = rows.filter(found), where.filter(found)
+        for name in ("label", "known_at"):
+            rows = rows.append_column(name, labels[name].take(where))
+        return rows
+
+    def digest(self, start: datetime, end: datetime, known_by: datetime | None = None) -> str:
+        """SHA-256 that identifies exactly what `labelled(start, end, known_by)` reads."""
+        described = {
+            "window": [moment.isoformat() if moment else None for moment in (start, end, known_by)],
+            "files": [
+                [self._entry(kind, day)["sha256"] for kind in KINDS] for day in self._within(start, end)
+            ],
+        }
+        return hashlib.sha256(json.dumps(described).encode()).hexdigest()
+
+    def _read(self, kind: Kind, start: datetime, end: datetime, columns: list[str] | None) -> pa.Table:
+        days = self._within(start, end)
+        tables = [self._file(kind, day, columns) for day in days]
+        table = pa.concat_tables(tables)
+        inside = pc.and_(
+            pc.greater_equal(table["time"], _scalar(start)), pc.less(table["time"], _scalar(end))
+        )
+        return table.filter(inside).combine_chunks()
+
+    def _within(self, start: datetime, end: datetime) -> list[date]:
+        """The days whose rows can lie in [start, end): local dates, so one more on either side."""
+        if end <= start:
+            raise MissingDay(f"the window of {self.spec.name} from {start} to {end} holds no time at all")
+        first, last = start.astimezone(UTC).date(), (end.astimezone(UTC) - timedelta(microseconds=1)).date()
+        known = set(self.days)
+        asked = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+        lacking = [day for day in asked if day not in known]
+        if lacking:
+            raise MissingDay(
+                f"the data of {self.spec.name} lack {lacking[0]}"
+                + (f" and {len(lacking) - 1} more days" if len(lacking) > 1 else "")
+                + f"; they have {self.days[0]} to {self.days[-1]} in {self.folder}"
+            )
+        around = [first - timedelta(days=1), *asked, last + timedelta(days=1)]
+        return [day for day in around if day in known]
+
+    def _entry(self, kind: Kind, day: date) -> dict[str, Any]:
+        entry: dict[str, Any] = self.manifest["days"][day.isoformat()][kind]
+        return entry
+
+    def _file(self, kind: Kind, day: date, columns: list[str] | None) -> pa.Table:
+        path = self.folder / kind / f"{day}.parquet"
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise MissingDay(f"the {kind} of {self.spec.name} on {day} are gone: {path} is missing") from None
+        if hashlib.sha256(content).hexdigest() != self._entry(kind, day)["sha256"]:
+            raise BadData(
+                f"{path} is not what its manifest says ({len(content):,} bytes): it was altered or "
+                f"truncated; remove {self.folder} and it is made again"
+            )
+        try:
+            return pq.read_table(pa.BufferReader(content), columns=columns)
+        except (pa.ArrowInvalid, KeyError) as error:
+            raise BadData(f"{path} cannot be read: {error}") from None
+
+
+def snapshot(spec: ModelSpec, data: Path | None = None, progress: Callable[[str], None] = print) -> Snapshot:
+    """The snapshot of the model's data, made now if there is none (default place: the settings' data).
+
+    Safe for several processes: one makes it, the others wait. A process that dies in between leaves nothing.
+    """
+    home = (data or settings().data) / spec.name
+    folder = home / _recipe(spec)[:12]
+    if not (folder / "manifest.json").exists():
+        with _lock(home):
+            if not (folder / "manifest.json").exists():
+                rows, labels = spec.entry("data")(progress)
+                write(spec, folder, rows, labels, progress)
+    return Snapshot(spec, folder)
+
+
+def write(
+    spec: ModelSpec,
+    folder: Path,
+    rows: pa.Table,
+    labels: pa.Table,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Snapshot:
+    """Writes rows and labels as the snapshot `folder`, whole or not at all.
+
+    Raises:
+        BadData: the tables do not fit the spec.
+    """
+    rows, labels = check(spec, rows, labels)
+    days = _by_day(rows)
+    if not spec.data.empty_days:
+        _no_gaps(spec, list(days))
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for left_behind in [folder, *folder.parent.glob(f".{folder.name}-*")]:  # by a process that was killed
+        shutil.rmtree(left_behind, ignore_errors=True)
+    half = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        manifest: dict[str, Any] = {
+            "format": FORMAT,
+            "model": spec.name,
+            "source": spec.data.source,
+            "recipe": _recipe(spec),
+            "columns": {kind: _columns(table) for kind, table in (("rows", rows), ("labels", labels))},
+            "days": {day.isoformat(): {} for day in days},
+        }
+        for kind, table in (("rows", rows), ("labels", labels.drop_columns("day"))):
+            (half / kind).mkdir()
+            places = _by_day(labels) if kind == "labels" else days
+            for day in days:
+                start, length = places.get(day, (0, 0))
+                entry = _write_file(half / kind / f"{day}.parquet", table.slice(start, length))
+                manifest["days"][day.isoformat()][kind] = entry
+            progress(f"wrote the {kind} of {len(days)} days")
+        (half / "manifest.json").write_text(json.dumps(manifest, indent=1))
+        half.rename(folder)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    return Snapshot(spec, folder)
+
+
+def check(spec: ModelSpec, rows: pa.Table, labels: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Rows and labels in order, labels with `time` and `day` of their row, columns of the right types.
+
+    Raises:
+        BadData: naming the first column that is missing or of the wrong type, or the label without a row.
+    """
+    instant = pa.types.is_timestamp
+    kinds: list[tuple[str, pa.Table, str, Callable[[pa.DataType], bool], str]] = [
+        ("rows", rows, "id", _is_text, "text"),
+        ("rows", rows, "time", instant, "a time"),
+        ("rows", rows, "day", pa.types.is_date32, "a date"),
+        *(("rows", rows, name, _is_number, "a number") for name in spec.numeric),
+        *(("rows", rows, name, _is_text, "text") for name in (*spec.categorical, *spec.groups)),
+        ("labels", labels, "id", _is_text, "text"),
+        ("labels", labels, "label", _is_number, "a number"),
+        ("labels", labels, "known_at", instant, "a time"),
+    ]
+    for table, content, name, fits, wanted in kinds:
+        if name not in content.column_names:
+            raise BadData(f"the {table} of {spec.name} lack the column {name}")
+        found = content.schema.field(name).type
+        if not fits(found):
+            raise BadData(f"column {name} of the {table} of {spec.name} must be {wanted}, but is {found}")
+    where = pc.index_in(labels["id"], value_set=rows["id"].combine_chunks())
+    if where.null_count:
+        stray = labels["id"].filter(pc.is_null(where))[0]
+        raise BadData(f"the labels of {spec.name} name a row that does not exist: {stray}")
+    for name in ("time", "day"):
+        labels = labels.append_column(name, rows[name].take(where))
+    order = [("day", "ascending"), ("time", "ascending"), ("id", "ascending")]
+    return rows.sort_by(order), labels.select(["id", "time", "label", "known_at", "day"]).sort_by(order)
+
+
+def _recipe(spec: ModelSpec) -> str:
+    """SHA-256 of what makes the data: the format, the source's version, the data code, the listed columns."""
+    version = metadata.version(spec.data.package) if spec.data.package else ""
+    parts = [str(FORMAT), version, *spec.columns, *spec.groups]
+    parts += [(spec.folder / name).read_text() for name in spec.data.code]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _by_day(table: pa.Table) -> dict[date, tuple[int, int]]:
+    """Where each day's rows lie in a table ordered by day: day to (start, length)."""
+    runs = pc.run_end_encode(table["day"].combine_chunks())
+    ends = runs.run_ends.to_pylist()
+    starts = [0, *ends[:-1]]
+    return {
+        day: (start, end - start)
+        for day, start, end in zip(runs.values.to_pylist(), starts, ends, strict=True)
+    }
+
+
+def _no_gaps(spec: ModelSpec, days: list[date]) -> None:
+    if not days:
+        raise MissingDay(f"the data of {spec.name} have no rows at all")
+    known = set(days)
+    for number in range((days[-1] - days[0]).days + 1):
+        day = days[0] + timedelta(days=number)
+        if day not in known:
+            raise MissingDay(
+                f"the source of {spec.name} has no rows on {day}, a day between its first and last"
+            )
+
+
+def _write_file(path: Path, table: pa.Table) -> dict[str, Any]:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)
+    content = sink.getvalue().to_pybytes()
+    path.write_bytes(content)
+    return {"rows": table.num_rows, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _columns(table: pa.Table) -> dict[str, str]:
+    return {field.name: str(field.type) for field in table.schema}
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _scalar(moment: datetime) -> pa.Scalar:
+    return pa.scalar(moment.astimezone(UTC), pa.timestamp("us", tz="UTC"))
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # released by the system even when this process is killed
+        yield
