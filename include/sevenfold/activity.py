@@ -8,6 +8,7 @@ lost between a pod and the gate that judges it.
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
+
+import psutil
 
 from sevenfold import release
 from sevenfold.artifacts import ArtifactStore, open_artifacts
@@ -28,6 +31,10 @@ from sevenfold.store import Promotion, Store, open_store
 
 NO_RETRY_HELPS = 64
 """Exit code of an activity whose input must be put right first (EX_USAGE of sysexits.h)."""
+
+
+FINISHED = "activity finished"
+"""What the audit log says of an activity that ended well, with what it cost."""
 
 
 class Activity:
@@ -164,6 +171,7 @@ def run(main: Callable[[Activity], Any], arguments: list[str] | None = None) -> 
         activity.progress(f"{name} of {promotion.id}, as of {promotion.as_of:%Y-%m-%d %H:%M}")
         main(activity)
         activity.progress(f"{name}: finished")
+        store.audit(name, FINISHED, {"promotion": promotion.id, **_cost()})
     except SevenfoldError as error:
         print(f"{name}: {error}", file=sys.stderr, flush=True)
         sys.exit(1 if error.retry else NO_RETRY_HELPS)
@@ -173,3 +181,14 @@ def run(main: Callable[[Activity], Any], arguments: list[str] | None = None) -> 
         where = f" at {error.filename}" if error.filename else ""
         print(f"{name}: {error.strerror or error}{where}", file=sys.stderr, flush=True)
         sys.exit(1)
+
+
+def _cost() -> dict[str, float]:
+    """What this process has cost since it was started, imports included, and the children it waited for."""
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    return {
+        "seconds": round(time.time() - psutil.Process().create_time(), 2),
+        "cpu_seconds": round(cpu, 2),
+        "peak_mib": own.ru_maxrss // 1024,
+    }
