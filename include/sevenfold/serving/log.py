@@ -1,0 +1,258 @@
+"""The prediction log and the feedback log: one line a request, appended at once, read back as tables.
+
+A line is one write(2) to a file opened with O_APPEND before the answer leaves: a killed server loses nothing
+that it answered. Each process has its own file, `<logs>/predictions/<model>/<candidate>/<pid>.jsonl`, whose
+first line names the columns. A request is kept byte for byte as it came, so nothing can be lost or rounded
+between what was asked and what monitoring reads.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from sevenfold.serving.protocol import Signature, check_request
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class AppendLog:
+    """A file that grows by whole lines."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._file).st_size
+        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
+            self.append(b"")  # ends the torn line of a process of the same number
+
+    def append(self, line: bytes) -> None:
+        """Writes `line` and its newline at once, or nothing.
+
+        Raises:
+            OSError: the disk is full or gone; what was written of the line is taken back.
+        """
+        line += b"\n"
+        try:
+            if os.write(self._file, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            os.ftruncate(self._file, self._size)
+            raise
+        self._size += len(line)
+
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self._file)
+
+
+class PredictionLog:
+    """What one server process answered."""
+
+    def __init__(self, logs: Path, model: str, candidate: str, signature: Signature) -> None:
+        self._log = AppendLog(logs / "predictions" / model / candidate / f"{os.getpid()}.jsonl")
+        self._candidate = candidate
+        columns = {"numeric": signature.numeric, "categorical": signature.categorical}
+        self._log.append(orjson.dumps({"columns": columns}))
+
+    def append(
+        self,
+        *,
+        time: datetime | None,
+        request_id: str,
+        arm: str,
+        probability: np.ndarray[Any, np.dtype[np.float32]],
+        microseconds: int,
+        request: bytes,
+    ) -> None:
+        """Logs one answered request.
+
+        Args:
+            time: when the event happened, UTC; now if the caller did not say.
+            request_id: the gateway's x-request-id, the same for the request and its mirror.
+            arm: champion, challenger, shadow, or the slot of a one-off deployment.
+            probability: float32 [n], what was answered.
+            microseconds: service time.
+            request: the body that was answered.
+
+        Raises:
+            OSError: the line could not be written.
+        """
+        now = datetime.now(UTC)
+        line = {
+            "t": (time or now).isoformat(timespec="milliseconds"),
+            "w": now.isoformat(timespec="milliseconds"),
+            "rid": request_id,
+            "arm": arm,
+            "candidate": self._candidate,
+            "p": probability,
+            "us": microseconds,
+            "request": orjson.Fragment(_one_line(request)),
+        }
+        self._log.append(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+class FeedbackLog:
+    """Labels that came back to one server process."""
+
+    def __init__(self, logs: Path, model: str) -> None:
+        self._log = AppendLog(logs / "feedback" / model / f"{os.getpid()}.jsonl")
+
+    def append(self, body: bytes) -> None:
+        """Logs one feedback request.
+
+        Raises:
+            OSError: the line could not be written.
+        """
+        line = {"w": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        self._log.append(orjson.dumps(line | {"feedback": orjson.Fragment(_one_line(body))}))
+
+
+def _one_line(document: bytes) -> bytes:
+    """The same JSON without line breaks, which JSON knows only as white space between values."""
+    if b"\n" in document or b"\r" in document:
+        return document.replace(b"\r", b" ").replace(b"\n", b" ")
+    return document
+
+
+def predictions(
+    logs: Path,
+    model: str,
+    candidate: str | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> pa.Table:
+    """What was answered with start <= time < end, one row a prediction, in order of time.
+
+    Columns: id (text; null where the caller gave none), time and wall (UTC; when it happened, when it was
+    answered), request (x-request-id), row (its place in the request), arm, candidate, probability,
+    service_us (of the whole request), and the model's columns as they were asked (float32 and text, null
+    for missing). A request that the gateway tried twice on one candidate and arm counts once.
+
+    Args:
+        logs: the folder of all logs, `settings().logs`.
+        model: whose predictions.
+        candidate: only this candidate's; all of the model's otherwise.
+        start: no earlier than this, by the time of the event.
+        end: before this.
+    """
+    import pyarrow as pa
+
+    seen: set[tuple[str, str, str]] = set()
+    tables = [_prediction_table([], Signature((), ()))]
+    for file in sorted((logs / "predictions" / model).glob(f"{candidate or '*'}/*.jsonl")):
+        entries: list[dict[str, Any]] = []
+        signature = Signature((), ())
+        for line in _lines(file):
+            if line.startswith(b'{"columns":'):
+                names = orjson.loads(line)["columns"]
+                signature = Signature(tuple(names["numeric"]), tuple(names["categorical"]))
+            elif _within(line, start, end) and (entry := _parsed(line)) is not None:
+                key = (entry["rid"], entry["arm"], entry["candidate"])
+                if key not in seen:
+                    seen.add(key)
+                    entries.append(entry)
+        if entries:
+            tables.append(_prediction_table(entries, signature))
+    order = [(name, "ascending") for name in ("time", "request", "row")]
+    return pa.concat_tables(tables, promote_options="default").sort_by(order)
+
+
+def feedback(logs: Path, model: str, start: datetime | None = None, end: datetime | None = None) -> pa.Table:
+    """Labels that became known with start <= known_at < end: id, label, known_at (UTC), wall (UTC).
+
+    A label that came more than once counts once, with what was known last.
+    """
+    import pyarrow as pa
+
+    latest: dict[str, tuple[datetime, float, datetime]] = {}
+    for file in sorted((logs / "feedback" / model).glob("*.jsonl")):
+        for entry in filter(None, map(_parsed, _lines(file))):
+            wall = datetime.fromisoformat(entry["w"])
+            for label in entry["feedback"]["labels"]:
+                known = datetime.fromisoformat(label["known_at"]).astimezone(UTC)
+                before = latest.get(label["id"])
+                if before is None or before[0] <= known:
+                    latest[label["id"]] = (known, float(label["label"]), wall)
+    rows = [
+        (name, label, known, wall)
+        for name, (known, label, wall) in latest.items()
+        if (start is None or known >= start) and (end is None or known < end)
+    ]
+    types = {"id": pa.string(), "label": pa.float64(), "known_at": _utc(), "wall": _utc()}
+    columns = zip(types.items(), zip(*rows, strict=True) if rows else [()] * len(types), strict=True)
+    table = pa.table({name: pa.array(values, type=kind) for (name, kind), values in columns})
+    return table.sort_by([("known_at", "ascending"), ("id", "ascending")])
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    """Whole lines; a last one without its newline was torn by a full disk or a power cut."""
+    with file.open("rb") as opened:
+        for line in opened:
+            if line.endswith(b"\n"):
+                yield line
+
+
+def _within(line: bytes, start: datetime | None, end: datetime | None) -> bool:
+    """Compares the time at the head of a line as text, which spares parsing what is not asked for."""
+    stamp = line[6:35].decode("ascii", "replace")
+    return (start is None or stamp >= _stamp(start)) and (end is None or stamp < _stamp(end))
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry: dict[str, Any] = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return entry
+
+
+def _utc() -> Any:
+    import pyarrow as pa
+
+    return pa.timestamp("us", tz="UTC")
+
+
+def _prediction_table(entries: list[dict[str, Any]], signature: Signature) -> pa.Table:
+    """The rows of the requests that one process answered."""
+    import pyarrow as pa
+
+    requests = [check_request(entry["request"], signature) for entry in entries]
+    counts = [request.rows for request in requests]
+
+    def per_row(values: Iterable[Any], kind: Any) -> Any:
+        return pa.array([value for value, n in zip(values, counts, strict=True) for _ in range(n)], type=kind)
+
+    nameless: list[str | None] = [None]
+    columns = {
+        "id": pa.array(chain.from_iterable(r.ids or nameless * r.rows for r in requests), type=pa.string()),
+        "time": per_row((datetime.fromisoformat(entry["t"]) for entry in entries), _utc()),
+        "wall": per_row((datetime.fromisoformat(entry["w"]) for entry in entries), _utc()),
+        "request": per_row((entry["rid"] for entry in entries), pa.string()),
+        "row": pa.array(chain.from_iterable(range(n) for n in counts), type=pa.int64()),
+        "arm": per_row((entry["arm"] for entry in entries), pa.string()),
+        "candidate": per_row((entry["candidate"] for entry in entries), pa.string()),
+        "probability": pa.array(chain.from_iterable(entry["p"] for entry in entries), type=pa.float32()),
+        "service_us": per_row((entry["us"] for entry in entries), pa.int64()),
+    }
+    if requests:
+        numeric = np.concatenate([request.numeric for request in requests])
+        for index, name in enumerate(signature.numeric):
+            columns[name] = pa.array(numeric[:, index], from_pandas=True)  # NaN becomes null
+        for index, name in enumerate(signature.categorical):
+            texts = chain.from_iterable(request.categorical[index] for request in requests)
+            columns[name] = pa.array(texts, type=pa.string())
+    return pa.table(columns)

@@ -1,0 +1,77 @@
+"""The ONNX file of a candidate, ready to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from sevenfold.errors import SevenfoldError
+from sevenfold.serving.protocol import MAX_ROWS, BadRequest, Signature
+from sevenfold.tabular import Encoder
+
+
+class BadModel(SevenfoldError):
+    """A file that is not a model that can be served."""
+
+
+class ServedModel:
+    """Answers rows with probabilities, on one thread: replicas are processes."""
+
+    def __init__(self, path: Path) -> None:
+        """Loads the file and runs it with one row and with many, so that no caller waits for the first time.
+
+        Raises:
+            BadModel: the file is no ONNX model, or does not answer as a model of ours.
+            BadColumns: the file does not say what its columns are.
+        """
+        ort.disable_telemetry_events()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only
+        try:
+            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has a class of its own for each kind of defect
+            raise BadModel(f"{path} is not an ONNX model that can be served: {error}") from error
+        self._encoder = Encoder.from_session(self._session, str(path))
+        self.signature = Signature(self._encoder.numeric, self._encoder.categorical)
+        self._inputs = {node.name for node in self._session.get_inputs()}
+        for rows in (1, 64, MAX_ROWS):
+            self._warm_up(path, rows)
+
+    def _warm_up(self, path: Path, rows: int) -> None:
+        numeric = np.zeros((rows, len(self.signature.numeric)), np.float32)
+        try:
+            answer = self.predict(numeric, [[None] * rows for _ in self.signature.categorical])
+        except Exception as error:
+            raise BadModel(f"{path} cannot answer {rows} rows of zeros: {error}") from error
+        if answer.shape != (rows,) or answer.dtype != np.float32:
+            raise BadModel(
+                f"{path} answers {rows} rows with {answer.dtype} {list(answer.shape)}, not float32 [n]"
+            )
+
+    def predict(
+        self, numeric: NDArray[np.float32], categorical: Sequence[Sequence[str | None]]
+    ) -> NDArray[np.float32]:
+        """Probabilities, float32 [n].
+
+        Args:
+            numeric: [n, N], NaN for missing.
+            categorical: C columns of n texts, None for missing.
+
+        Raises:
+            BadRequest: the numbers are so large that the model's arithmetic has no answer for a row.
+        """
+        codes = np.empty((len(numeric), len(categorical)), np.int64)
+        for index, (name, texts) in enumerate(zip(self.signature.categorical, categorical, strict=True)):
+            codes[:, index] = self._encoder.codes(name, texts)
+        given = {"numeric": numeric, "categorical": codes}
+        feed = {name: value for name, value in given.items() if name in self._inputs}
+        probability: NDArray[np.float32] = self._session.run(["probability"], feed)[0]
+        if not np.isfinite(probability).all():
+            row = int(np.isfinite(probability).argmin())
+            raise BadRequest(f"row {row} holds numbers outside of what the model can compute with")
+        return probability
