@@ -70,10 +70,16 @@ class Change:
     champion: float
     low: float
     high: float
+    se: float
+    days: int
 
 
 def count(
-    days: NDArray[Any], groups: NDArray[Any], labels: NDArray[Any], probabilities: Floats, threshold: float
+    days: NDArray[Any],
+    groups: NDArray[Any],
+    labels: NDArray[Any],
+    probabilities: NDArray[Any],
+    threshold: float,
 ) -> Counts:
     """Counts rows [n] per day and group; a row is decided positive when its probability reaches `threshold`.
 
@@ -134,7 +140,11 @@ def changes(candidate: Counts, champion: Counts, *, level: float = 0.95) -> list
             low, high = _interval(spread[:, index], level)
             rows = int(candidate.total[index, ROWS])
             difference = float(value[index] - baseline[index])
-            found.append(Change(group, rate, rows, difference, float(baseline[index]), low, high))
+            error = float(np.nanstd(spread[:, index], ddof=1))
+            days = candidate.table.shape[0]
+            found.append(
+                Change(group, rate, rows, difference, float(baseline[index]), low, high, error, days)
+            )
     return found
 
 

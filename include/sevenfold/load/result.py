@@ -72,7 +72,7 @@ class LoadResult:
         them covers the truth in 22 % of runs. Blocks of time are resampled instead (moving parts of one run;
         what differs from run to run, such as the machine's own load, is not in it).
         """
-        chosen = slice(None) if kind is None else self.kind == list(self.kinds).index(kind)
+        chosen = slice(None) if kind is None else np.array(self.kinds)[self.kind] == kind
         blocks = [block for block in np.array_split(self.latency_ms[chosen], BLOCKS) if len(block)]
         value = float(np.percentile(np.concatenate(blocks), q))
         random = np.random.default_rng(0)
