@@ -26,7 +26,8 @@ def read(path: Path, model: type[Model]) -> Model:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
+        unknown_first = sorted(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        first = unknown_first[0]  # a misspelt key explains the missing one
         location = first["loc"]
         key = ".".join(str(part) for part in location) or "the whole file"
         message = first["msg"].removeprefix("Value error, ")
