@@ -18,6 +18,7 @@ import xmlrpc.client
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ RUNNING, STARTING = "RUNNING", "STARTING"
 _CALL_LIMIT_S = 120.0
 """Longest call: stopping a program that drains."""
 _START_LIMIT_S = 20.0
-_NO_SUCH_NAME, _ALREADY_ADDED, _ALREADY_STARTED, _NOT_RUNNING = 10, 90, 60, 70
+_NO_SUCH_NAME, _ALREADY_STARTED, _NOT_RUNNING, _ALREADY_ADDED, _STILL_RUNNING = 10, 60, 70, 90, 91
 """Fault codes of supervisor.xmlrpc.Faults."""
 
 
@@ -158,12 +159,16 @@ class Supervisor:
             if not _did(_ALREADY_ADDED, rpc.supervisor.addProcessGroup, program.name):
                 _did(_ALREADY_STARTED, rpc.supervisor.startProcess, program.name, False)
 
-    def remove(self, name: str) -> None:
-        """Stops a program (SIGTERM, SIGKILL after its stopwaitsecs) and forgets it; nothing if unknown."""
+    def remove(self, *names: str) -> None:
+        """Stops programs and forgets them; unknown ones are no error.
+
+        All get SIGTERM at once, and SIGKILL after their own stopwaitsecs; returns when they are gone.
+        """
         with self._alone():
-            (self._programs / f"{name}.conf").unlink(missing_ok=True)
+            for name in names:
+                (self._programs / f"{name}.conf").unlink(missing_ok=True)
         with self._rpc() as rpc:
-            self._drop(rpc, name)
+            self._drop(rpc, *names)
 
     def stop(self, name: str) -> None:
         """Stops a program until the next `add`, `restart` or `start`."""
@@ -215,9 +220,21 @@ class Supervisor:
         except (OSError, ValueError):
             return None
 
-    def _drop(self, rpc: Any, name: str) -> None:
-        if _did(_NO_SUCH_NAME, rpc.supervisor.stopProcessGroup, name):
-            _did(_NO_SUCH_NAME, rpc.supervisor.removeProcessGroup, name)
+    def _drop(self, rpc: Any, *names: str) -> None:
+        known = [name for name in names if _did(_NO_SUCH_NAME, rpc.supervisor.stopProcessGroup, name, False)]
+        for name in known:
+            gone = partial(self._removed, rpc, name)
+            if not _soon(gone, _CALL_LIMIT_S):
+                raise SupervisorDown(f"program {name} of {self.home} does not stop")
+
+    def _removed(self, rpc: Any, name: str) -> bool:
+        try:
+            rpc.supervisor.removeProcessGroup(name)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode not in (_NO_SUCH_NAME, _STILL_RUNNING):
+                raise
+            return bool(fault.faultCode == _NO_SUCH_NAME)
+        return True
 
     @contextmanager
     def _known(self, name: str) -> Iterator[None]:

@@ -64,13 +64,10 @@ def admitted_file(model: str, candidate_id: str, slot: str) -> Path:
     """
     here = settings()
     store = open_store(here.evidence_url)
-    try:
-        candidate = store.candidate(candidate_id)
-        if candidate.model != model:
-            raise SevenfoldError(f"candidate {candidate_id} is of model {candidate.model}, not {model}")
-        require_admission(store, candidate_id, slot)
-    finally:
-        store.close()
+    candidate = store.candidate(candidate_id)
+    if candidate.model != model:
+        raise SevenfoldError(f"candidate {candidate_id} is of model {candidate.model}, not {model}")
+    require_admission(store, candidate_id, slot)
     return open_artifacts(here.artifacts_url).get(candidate.model_digest)
 
 

@@ -1,0 +1,349 @@
+"""The local cluster: replicas of candidates as supervised processes on loopback.
+
+What is deployed stands in `<home>/cluster.json`, one entry a (model, slot, candidate), with the ports of its
+replicas. Gateway and status believe the file; supervisord keeps the processes as it says. Changes are made by
+one caller at a time, and every call can be repeated after a kill.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+import random
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+
+from sevenfold.errors import SevenfoldError
+from sevenfold.secrets import private_folder, write_private
+from sevenfold.serving.admission import LIVE, Evidence, arm, require_admission
+from sevenfold.settings import REPOSITORY, Settings, settings
+from sevenfold.supervision import Program, ProgramStatus, Supervisor
+
+PORTS = (20_000, 32_000)
+"""Below the ports that systems give to outgoing connections (32,768 and up): those may be taken any time."""
+SERVER = (sys.executable, "-m", "sevenfold.serving.server")
+READY_LIMIT_S = 60.0
+STOP_WAIT_S = 20
+"""Longer than the server's own drain and stop limit."""
+_POLL_S = 0.05
+_STOPPED = ("FATAL", "EXITED", "STOPPED", "UNKNOWN")
+
+
+class DeploymentFailed(SevenfoldError):
+    """Replicas that did not become ready. None of them is left running."""
+
+    retry = True
+
+
+class NotDeployed(SevenfoldError):
+    """Nothing is deployed in this slot."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A candidate in a slot of its model: champion, challenger, shadow, staging, or such as staging-load."""
+
+    model: str
+    candidate: str
+    slot: str = "champion"
+    replicas: int = 1
+
+    def __post_init__(self) -> None:
+        arm(self.slot)
+        if self.replicas < 1:
+            raise SevenfoldError(
+                f"{self.candidate} as {self.slot} needs at least one replica, not {self.replicas}"
+            )
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A deployment and the ports of its replicas; `leaving` ones still answer but get no new requests."""
+
+    model: str
+    candidate: str
+    slot: str
+    ports: tuple[int, ...]
+    leaving: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Model, slot, candidate."""
+        return self.model, self.slot, self.candidate
+
+    def program(self, port: int) -> str:
+        """The name of a replica's program."""
+        return f"{self.model}.{self.slot}.{port}"
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One process: where it listens, what supervisord says of it, whether it says it is ready."""
+
+    model: str
+    candidate: str
+    slot: str
+    port: int
+    state: str
+    pid: int
+    ready: bool
+
+
+class LocalCluster:
+    """Starts, scales and removes replicas on this machine."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        supervisor: Supervisor,
+        evidence: Callable[[], Evidence],
+        publish: Callable[[], None] = lambda: None,
+        server: tuple[str, ...] = SERVER,
+    ) -> None:
+        """
+        Args:
+            settings: home, logs and the addresses that replicas get as their environment.
+            supervisor: runs the replicas; is started when it does not run.
+            evidence: opens what admission asks.
+            publish: called whenever the endpoints have changed, and before replicas that leave are stopped.
+            server: the command of a replica, without its arguments.
+        """
+        self._settings, self._supervisor = settings, supervisor
+        self._evidence, self._publish, self._server = evidence, publish, server
+        self._file = private_folder(settings.home) / "cluster.json"
+
+    def deploy(self, deployment: Deployment, limit: float = READY_LIMIT_S) -> Deployed:
+        """Brings a deployment to its number of ready replicas; returns at once when it is there already.
+
+        In a live slot (champion, challenger) another candidate of the slot stays, for the gateway decides who
+        gets traffic; in any other slot it is replaced once the new one is ready.
+
+        Raises:
+            NotAdmitted: the candidate lacks the evidence for the slot.
+            DeploymentFailed: a replica was not ready within `limit` seconds; its last log lines are told.
+        """
+        require_admission(self._evidence(), deployment.candidate, deployment.slot)
+        self._supervisor.start()
+        with self._alone():
+            held = self._find(deployment.model, deployment.slot, deployment.candidate)
+            held = held or Deployed(deployment.model, deployment.candidate, deployment.slot, ())
+            held = self._fit(held, deployment.replicas, limit)
+            if arm(deployment.slot) not in LIVE:
+                for other in self.deployments(deployment.model, deployment.slot):
+                    if other.candidate != deployment.candidate:
+                        self._end(other)
+            return held
+
+    def scale(self, model: str, slot: str, replicas: int, candidate: str | None = None) -> Deployed:
+        """Adds ready replicas, or drains and stops some.
+
+        Raises:
+            NotDeployed: nothing, or more than one candidate, is deployed there.
+        """
+        with self._alone():
+            return self._fit(self._only(model, slot, candidate), max(1, replicas), READY_LIMIT_S)
+
+    def remove(self, model: str, slot: str, candidate: str | None = None) -> None:
+        """Takes replicas out of the gateway, drains and stops them.
+
+        All candidates of the slot if none is named; nothing happens if nothing is deployed there.
+        """
+        with self._alone():
+            for deployed in self.deployments(model, slot):
+                if candidate in (None, deployed.candidate):
+                    self._end(deployed)
+
+    def deployments(self, model: str | None = None, slot: str | None = None) -> list[Deployed]:
+        """What is deployed."""
+        return [
+            deployed
+            for deployed in self._read()
+            if model in (None, deployed.model) and slot in (None, deployed.slot)
+        ]
+
+    def endpoints(self, model: str, slot: str, candidate: str | None = None) -> list[int]:
+        """Ports on loopback of the replicas that take requests."""
+        return [
+            port
+            for deployed in self.deployments(model, slot)
+            if candidate in (None, deployed.candidate)
+            for port in deployed.ports
+        ]
+
+    def status(self) -> list[Replica]:
+        """Every replica, with what supervisord says of it and whether it answers that it is ready."""
+        programs = {program.name: program for program in self._supervisor.status()}
+        return [
+            _replica(deployed, port, programs.get(deployed.program(port)))
+            for deployed in self.deployments()
+            for port in (*deployed.ports, *deployed.leaving)
+        ]
+
+    def _fit(self, held: Deployed, replicas: int, limit: float) -> Deployed:
+        """Makes `held` what is asked, then what runs what `held` says."""
+        keep, drop = held.ports[:replicas], held.ports[replicas:]
+        new = self._free_ports(replicas - len(keep))
+        if new:
+            self._write(replace(held, ports=keep, leaving=(*held.leaving, *new)))  # known before they start
+        wanted = (*keep, *new)
+        self._run(held, wanted, new, limit)
+        leaving = tuple(port for port in (*held.leaving, *drop) if port not in wanted)
+        held = replace(held, ports=wanted, leaving=leaving)
+        self._write(held)
+        self._publish()
+        return self._stop(held)
+
+    def _run(self, held: Deployed, ports: tuple[int, ...], new: tuple[int, ...], limit: float) -> None:
+        """Starts what does not run and waits until all answer; takes back the new ones if that fails."""
+        for port in ports:
+            self._supervisor.add(self._program(held, port))
+        until = time.monotonic() + limit
+        try:
+            for port in ports:
+                self._wait_ready(held, port, until)
+        except DeploymentFailed:
+            self._supervisor.remove(*(held.program(port) for port in new))
+            self._write(replace(held, leaving=tuple(port for port in held.leaving if port not in new)))
+            raise
+
+    def _wait_ready(self, held: Deployed, port: int, until: float) -> None:
+        name = held.program(port)
+        while not ready(port, held.candidate):
+            state = self._supervisor.program(name).state
+            late = time.monotonic() > until
+            if late or state in _STOPPED:
+                said = self._supervisor.tail(name, 5).strip() or "nothing"
+                raise DeploymentFailed(
+                    f"replica {name} of {held.candidate} is not ready ({'too late' if late else state}); "
+                    f"it said last: {said}"
+                )
+            time.sleep(_POLL_S)
+
+    def _end(self, deployed: Deployed) -> None:
+        leaving = replace(deployed, ports=(), leaving=(*deployed.leaving, *deployed.ports))
+        self._write(leaving)
+        self._publish()
+        self._stop(leaving)
+
+    def _stop(self, deployed: Deployed) -> Deployed:
+        """Stops what leaves: each drains by itself, all at the same time."""
+        self._supervisor.remove(*(deployed.program(port) for port in deployed.leaving))
+        stopped = replace(deployed, leaving=())
+        self._write(stopped)
+        return stopped
+
+    def _program(self, held: Deployed, port: int) -> Program:
+        arguments = {"model": held.model, "candidate": held.candidate, "slot": held.slot, "port": str(port)}
+        words = [word for name, value in arguments.items() for word in (f"--{name}", value)]
+        return Program(
+            held.program(port),
+            (*self._server, *words, "--log-dir", str(self._settings.logs)),
+            env=self._environment(),
+            directory=self._settings.home,
+            startsecs=2,
+            startretries=3,
+            stopwaitsecs=STOP_WAIT_S,
+        )
+
+    def _environment(self) -> Mapping[str, str]:
+        here = self._settings
+        return {
+            "PYTHONPATH": str(REPOSITORY / "include"),
+            "OMP_NUM_THREADS": "1",
+            "SEVENFOLD_HOME": str(here.home),
+            "SEVENFOLD_LOGS": str(here.logs),
+            "SEVENFOLD_SECRETS": str(here.secrets),
+            "SEVENFOLD_EVIDENCE_URL": here.evidence_url,
+            "SEVENFOLD_ARTIFACTS_URL": here.artifacts_url,
+        }
+
+    def _only(self, model: str, slot: str, candidate: str | None) -> Deployed:
+        found = [d for d in self.deployments(model, slot) if candidate in (None, d.candidate)]
+        if len(found) != 1:
+            held = ", ".join(deployed.candidate for deployed in found) or "nothing"
+            raise NotDeployed(f"one candidate of {model} must be deployed as {slot}; there is {held}")
+        return found[0]
+
+    def _find(self, model: str, slot: str, candidate: str) -> Deployed | None:
+        return next((d for d in self.deployments() if d.key == (model, slot, candidate)), None)
+
+    def _free_ports(self, count: int) -> tuple[int, ...]:
+        taken = {port for deployed in self._read() for port in (*deployed.ports, *deployed.leaving)}
+        tried = (port for port in random.sample(range(*PORTS), 500) if port not in taken and _is_free(port))
+        ports = tuple(islice(tried, count))
+        if len(ports) < count:
+            raise DeploymentFailed(f"fewer than {count} free ports were found from {PORTS[0]} to {PORTS[1]}")
+        return ports
+
+    def _read(self) -> list[Deployed]:
+        try:
+            entries = json.loads(self._file.read_text())
+        except FileNotFoundError:
+            return []
+        return [
+            Deployed(**{**entry, "ports": tuple(entry["ports"]), "leaving": tuple(entry["leaving"])})
+            for entry in entries
+        ]
+
+    def _write(self, changed: Deployed) -> None:
+        others = [deployed for deployed in self._read() if deployed.key != changed.key]
+        kept = [*others, changed] if changed.ports or changed.leaving else others
+        write_private(self._file, json.dumps([asdict(deployed) for deployed in kept], indent=1))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._file.with_name(".cluster.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def local_cluster() -> LocalCluster:
+    """The cluster of this machine's settings, whose changes the gateway is told."""
+    from sevenfold.gateway import local_gateway
+    from sevenfold.store import open_store
+
+    here = settings()
+    supervisor = Supervisor(here.home)
+    return LocalCluster(
+        here, supervisor, lambda: open_store(here.evidence_url), lambda: local_gateway().refresh()
+    )
+
+
+def ready(port: int, candidate: str, limit: float = 1.0) -> bool:
+    """Whether a replica of `candidate` on loopback says that it is ready."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=limit)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        answer = connection.getresponse()
+        return answer.status == 200 and answer.headers.get("x-candidate") == candidate
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _replica(deployed: Deployed, port: int, program: ProgramStatus | None) -> Replica:
+    return Replica(
+        deployed.model,
+        deployed.candidate,
+        deployed.slot,
+        port,
+        program.state if program else "MISSING",
+        program.pid if program else 0,
+        ready(port, deployed.candidate, 0.5),
+    )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
