@@ -1,0 +1,116 @@
+"""Two candidates on the same requests: what the shadow answered beside what the caller got.
+
+The gateway sends a copy of each request to the shadow under the same x-request-id, so the two lines of the
+prediction log belong together by request id and row. An answered request that has no line of the shadow
+was lost on the shadow's side: its caller noticed nothing, the gate does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sevenfold import evaluation
+from sevenfold.decision import decided
+from sevenfold.evaluation import Interval
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows that both answered, one after the other in time; `days` is the UTC date of each."""
+
+    id: pa.ChunkedArray  # [n] text
+    days: NDArray[Any]  # [n] dates
+    champion: NDArray[np.float64]  # [n] probability that the caller got
+    shadow: NDArray[np.float64]  # [n] probability that was thrown away
+    champion_us: NDArray[np.float64]  # [requests] service time of each request, in the same order
+    shadow_us: NDArray[np.float64]  # [requests]
+    requests: int
+    lost: int
+    """Requests that the champion answered and the shadow did not."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows both answered."""
+        return len(self.champion)
+
+    @property
+    def disagreements(self) -> int:
+        """Rows that the two decide differently."""
+        return int((decided(self.champion) != decided(self.shadow)).sum())
+
+    @property
+    def difference(self) -> Interval:
+        """Mean size of the difference of the probabilities, with its interval by day."""
+        return evaluation.mean(np.abs(self.shadow - self.champion), self.days)
+
+    def slower_than(self, milliseconds: float) -> tuple[int, int]:
+        """Requests that took the shadow longer than that, and the champion."""
+        limit = milliseconds * 1e3
+        return int((self.shadow_us > limit).sum()), int((self.champion_us > limit).sum())
+
+
+def pair(champion: pa.Table, shadow: pa.Table) -> Pairs:
+    """Joins what the champion answered with what the shadow answered (tables of sevenfold.serving.log).
+
+    Requests later than the shadow's last are left out: their copies may still be under way.
+    """
+    until = pc.max(shadow["wall"]) if shadow.num_rows else None
+    if until is None or not until.is_valid:
+        champion = champion.slice(0, 0)
+    else:
+        champion = champion.filter(pc.less_equal(champion["wall"], until))
+    keys = ["request", "row"]
+    ours = champion.select([*keys, "id", "time", "probability", "service_us"])
+    theirs = shadow.select([*keys, "probability", "service_us"]).rename_columns([*keys, "other", "other_us"])
+    both = ours.join(theirs, keys=keys, join_type="inner").sort_by(
+        [("time", "ascending"), ("request", "ascending"), ("row", "ascending")]
+    )
+    asked = pc.unique(ours["request"])
+    answered = pc.unique(both["request"])
+    first = both.filter(pc.equal(both["row"], 0))
+    return Pairs(
+        id=both["id"],
+        days=both["time"].cast(pa.date32()).to_numpy(),
+        champion=_floats(both["probability"]),
+        shadow=_floats(both["other"]),
+        champion_us=_floats(first["service_us"]),
+        shadow_us=_floats(first["other_us"]),
+        requests=len(asked),
+        lost=len(asked) - len(answered),
+    )
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Log loss on the rows whose label is known; `difference` is shadow minus champion, by day."""
+
+    champion: Interval
+    shadow: Interval
+    difference: Interval
+
+
+def losses(pairs: Pairs, labels: pa.Table) -> Losses | None:
+    """Later loss of both on the same rows (labels: id, label); None if no label is known."""
+    where = pc.index_in(pairs.id, value_set=labels["id"].combine_chunks())
+    known = pc.is_valid(where).to_numpy(zero_copy_only=False)
+    if not known.any():
+        return None
+    label = _floats(labels["label"].take(where.drop_null()))
+    ours = evaluation.log_losses(label, pairs.champion[known])
+    theirs = evaluation.log_losses(label, pairs.shadow[known])
+    days = pairs.days[known]
+    return Losses(
+        champion=evaluation.mean(ours, days),
+        shadow=evaluation.mean(theirs, days),
+        difference=evaluation.mean(theirs - ours, days),
+    )
+
+
+def _floats(column: Any) -> NDArray[np.float64]:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
