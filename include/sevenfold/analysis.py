@@ -92,10 +92,10 @@ def judge(
         champion: what serves production, or None if nothing does: then comparisons say so and pass, while
             absolute limits still hold. There is no default, so that nobody forgets the champion.
         anchor: the frozen champion that slow decay is measured against.
-        uses: how often the fixed test set has been used, this time included.
+        uses: how often the fixed test set has been used, this time included; or a reading's count `uses`.
         data_now: the time that the data have reached (sevenfold.clock), to tell whose labels are final.
     """
-    subject = Subject(promotion.id, candidate, champion, anchor, now, data_now)
+    subject = Subject(promotion.id, candidate, champion, anchor, now, data_now, uses)
     by_metric: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
     for reading in measurements:
         by_metric[reading.activity, reading.metric].append(reading)
@@ -103,9 +103,7 @@ def judge(
     results: list[MetricResult] = []
     waits: list[datetime] = []
     for metric in policy.metrics:
-        found = _judge_metric(
-            metric, by_metric[metric.activity, metric.metric], subject, max(rivals, 1), uses
-        )
+        found = _judge_metric(metric, by_metric[metric.activity, metric.metric], subject, max(rivals, 1))
         until = promotion.began_at + (metric.deadline or timedelta(0))
         found = [_with_consequence(result, metric, until, now) for result in found]
         waits += [until for result in found if result.decides and result.verdict is Verdict.INCONCLUSIVE]
@@ -132,19 +130,20 @@ def _may_fail_by_chance(metric: Metric) -> bool:
 
 
 def _judge_metric(
-    metric: Metric, readings: Sequence[Measurement], subject: Subject, rivals: int, uses: int
+    metric: Metric, readings: Sequence[Measurement], subject: Subject, rivals: int
 ) -> list[MetricResult]:
     """The results of one metric: one, or one a slice."""
-    barred = _barred(metric, subject, uses)
-    if barred:
-        return [_result(metric, None, Outcome(Verdict.ERROR, f"{words.name(metric.metric)}: {barred}"))]
+    if metric.dry_run is not None and metric.dry_run.until < subject.now.date():
+        ended = f"its dry run ended on {metric.dry_run.until}, so it must decide or be removed"
+        return [_result(metric, None, Outcome(Verdict.ERROR, f"{words.name(metric.metric)}: {ended}"))]
     if _has_nothing_to_compare_with(metric, subject):
         skipped = f"{words.name(metric.metric)}: no {metric.baseline}: nothing compared"
         return [_result(metric, None, Outcome(Verdict.SUCCESSFUL, skipped), compared=False)]
 
     readings = [reading for reading in readings if _fits(reading, metric, subject)]
     slices = _slices(metric, readings)
-    case = _case(metric, subject, rivals * max(len(slices), 1), uses)
+    compared = metric.baseline == "none" or subject.champion is not None
+    case = Case(metric, (), metric.alpha, metric.alpha / (rivals * max(len(slices), 1)), compared)
     results = []
     for slice in slices:
         of_slice = [reading for reading in readings if reading.slice == slice]
@@ -159,24 +158,16 @@ def _judge_metric(
     return results
 
 
-def _barred(metric: Metric, subject: Subject, uses: int) -> str | None:
-    """Why a metric may not be judged at all, whatever was measured."""
-    if metric.dry_run is not None and metric.dry_run.until < subject.now.date():
-        return f"its dry run ended on {metric.dry_run.until}, so it must decide or be removed"
-    if metric.max_uses is not None and uses > metric.max_uses:
-        return f"its test set is used for the {uses}th time, and its budget is {metric.max_uses} uses"
-    return None
-
-
 def _fits(reading: Measurement, metric: Metric, subject: Subject) -> bool:
     """Whether a reading was taken against the metric's baseline, or live without any champion."""
-    alone = RULES[metric.rule].live and subject.champion is None
+    alone = RULES[metric.rule].alone and subject.champion is None
     return reading.baseline == metric.baseline or alone
 
 
 def _has_nothing_to_compare_with(metric: Metric, subject: Subject) -> bool:
     """A first candidate has no champion; an absolute limit beside the comparison still holds."""
-    return metric.baseline != "none" and subject.champion is None and metric.limit is None
+    alone = RULES[metric.rule].alone and metric.limit is not None
+    return metric.baseline != "none" and subject.champion is None and not alone
 
 
 def _slices(metric: Metric, readings: Sequence[Measurement]) -> list[str | None]:
@@ -185,12 +176,6 @@ def _slices(metric: Metric, readings: Sequence[Measurement]) -> list[str | None]
     if metric.slices == "every":
         return sorted({reading.slice for reading in readings if reading.slice is not None})  # type: ignore[return-value]
     return list(metric.slices)
-
-
-def _case(metric: Metric, subject: Subject, rivals: int, uses: int) -> Case:
-    alpha = metric.alpha if metric.max_uses is None else spend(metric.alpha, uses)
-    compared = metric.baseline == "none" or subject.champion is not None
-    return Case(metric, (), alpha, alpha / rivals, compared)
 
 
 def _judge_slice(case: Case, subject: Subject, slice: str | None) -> Outcome:
@@ -209,20 +194,31 @@ def _judge_slice(case: Case, subject: Subject, slice: str | None) -> Outcome:
 
 
 def _judge_once(case: Case, subject: Subject) -> Outcome:
-    """The newest reading decides; measuring again until it passes is paid for with a stricter alpha."""
-    newest = max(case.readings, key=lambda reading: (reading.measured_at, reading.model_dump_json()))
-    require_usable(newest, case.metric, subject)
-    require_fresh(newest, case.metric, subject)
-    readings = mature([newest], case.metric, subject)
-    if not readings:
+    """The newest reading decides; of several windows (interval keys) that of the last one."""
+    metric = case.metric
+    last = max(reading.interval or "" for reading in case.readings)
+    tries = [reading for reading in case.readings if (reading.interval or "") == last]
+    newest = max(tries, key=lambda reading: (reading.measured_at, reading.model_dump_json()))
+    require_usable(newest, metric, subject)
+    require_fresh(newest, metric, subject)
+    if not mature([newest], metric, subject):
         raise Unusable("its labels are not final yet")
-    tries = len({content(reading) for reading in case.readings})
-    if tries > 1:
-        case = replace(
-            case, alpha_pass=spend(case.alpha_pass, tries), alpha_fail=spend(case.alpha_fail, tries)
-        )
-    outcome = RULES[case.metric.rule].judge(replace(case, readings=readings))
-    return _on_enough(outcome, case)
+    case = _spent(case, newest, len({content(reading) for reading in tries}), subject.uses)
+    return _on_enough(RULES[metric.rule].judge(replace(case, readings=[newest])), case)
+
+
+def _spent(case: Case, reading: Measurement, tries: int, uses: int) -> Case:
+    """Looking again costs alpha: at a test set that was used before, or by measuring until it passes."""
+    budget = case.metric.max_uses
+    looks = tries
+    if budget is not None:
+        uses = max(uses, int((reading.counts or {}).get("uses", 1)))
+        if uses > budget:
+            raise Unusable(f"its test set has been used {uses} times, and its budget is {budget} uses")
+        looks += uses - 1
+    if looks == 1 and budget is None:
+        return case
+    return replace(case, alpha_pass=spend(case.alpha_pass, looks), alpha_fail=spend(case.alpha_fail, looks))
 
 
 def _judge_polled(case: Case, subject: Subject) -> Outcome:

@@ -30,6 +30,7 @@ class Subject:
     anchor: Candidate | None
     now: datetime
     data_now: datetime | None
+    uses: int
 
     def baseline(self, name: str) -> Candidate | None:
         """The candidate that stands behind the name of a baseline."""

@@ -23,6 +23,8 @@ POINTS = 60
 def judge(case: Case) -> Outcome:
     """Passes when the share is proven below the limit, fails when it is proven above.
 
+    With a baseline it counts disagreements with that one, and there is nothing to count when there is none.
+
     Needs: counts {bad, n}, of one reading or per interval.
     Assumes: independent trials, or over_dispersion times their spread. Error at most alpha over all polls.
     Source: Robbins 1970, mixture of binomial likelihood ratios; research/gates-and-faults.md, 1.2.
@@ -70,6 +72,6 @@ RULE = Rule(
     judge,
     in_words,
     needs=frozenset({"limit"}),
-    takes=frozenset({"over_dispersion", "matured_after"}),
+    takes=frozenset({"baseline", "over_dispersion", "matured_after"}),
     live=True,
 )

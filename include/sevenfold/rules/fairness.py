@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sevenfold.rules import bounds, words
+from sevenfold.rules import bounds, non_inferior, words
 from sevenfold.rules.rule import Case, Outcome, Rule, Unusable, decide
 
 if TYPE_CHECKING:
@@ -17,33 +17,25 @@ def judge(case: Case) -> Outcome:
     Fails when it is proven above (or proven larger than the champion's, and not within the margin). The
     analysis asks this of every group; all must pass, and the risk of failing is divided among them.
 
-    Needs: value, the group's rate minus that of all others, with low and high, the two-sided 95 % interval of
-    the size of that gap; against a champion value, low and high are of the gap's growth (sevenfold.fairness).
-    n is the group's rows. Assumes: the interval comes from whole days, and groups were not chosen after a
-    look.
+    Needs: value, the gap between the group's rate and that of all others, with low and high, the two-sided 95
+    % interval of its size; against a champion what non_inferior needs, of the sizes. n is the group's rows.
+    Assumes: the interval comes from whole days, and groups were not chosen after a look.
     Source: intersection-union test for passing, Bonferroni for failing; research/gates-and-faults.md, 1.9.
     """
     metric, reading = case.metric, case.reading
+    if metric.baseline != "none":
+        return non_inferior.judge(case)
     if reading.value is None or reading.low is None or reading.high is None:
         raise Unusable("the gap has no value or no interval")
-    growth = metric.baseline != "none"
-    allowed = (metric.margin if growth else metric.limit) or 0.0
-    centre = reading.value if growth else abs(reading.value)
-    low, high = bounds.of_interval(centre, reading.low, reading.high, case.alpha_pass)
-    sure_low, _ = bounds.of_interval(centre, reading.low, reading.high, case.alpha_fail)
+    size, limit = abs(reading.value), metric.limit or 0.0
+    low, high = bounds.of_interval(size, reading.low, reading.high, case.alpha_pass)
+    sure_low, _ = bounds.of_interval(size, reading.low, reading.high, case.alpha_fail)
     shown = words.interval(low, high, metric.unit, case.alpha_pass)
-    if growth:
-        fact = f"has {'grown' if centre > 0 else 'shrunk'} by {words.amount(abs(centre), metric.unit)}"
-        finding = (
-            f"{words.subject(reading)} {fact} against the {metric.baseline}'s "
-            f"({shown} from {reading.n:,}, margin {words.amount(allowed, metric.unit)})"
-        )
-        return Outcome(decide(high < allowed, sure_low > 0), finding, reading.value, reading.n, low, high)
     finding = (
-        f"{words.subject(reading)} is {words.amount(reading.value, metric.unit)} off all others' "
-        f"({shown} from {reading.n:,}), at most {words.amount(allowed, metric.unit)} is asked"
+        f"{words.subject(reading)} to all others is {words.amount(size, metric.unit)} "
+        f"({shown} from {reading.n:,}), at most {words.amount(limit, metric.unit)} is asked"
     )
-    return Outcome(decide(high < allowed, sure_low > allowed), finding, reading.value, reading.n, low, high)
+    return Outcome(decide(high < limit, sure_low > limit), finding, size, reading.n, low, high)
 
 
 def in_words(metric: Metric) -> str:

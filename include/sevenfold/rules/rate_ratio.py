@@ -179,4 +179,5 @@ RULE = Rule(
     needs=frozenset({"baseline", "margin"}),
     takes=frozenset({"limit", "harm", "over_dispersion", "matured_after"}),
     live=True,
+    alone=True,
 )

@@ -58,6 +58,7 @@ class Rule:
 
     `needs` are the policy keys that it cannot do without, `takes` those that also mean something to it.
     `live` rules are anytime-valid: they may be looked at after every interval, for ever, at no cost in error.
+    `alone` ones still hold a candidate to their absolute limit when there is no champion to compare with.
     `statistical` ones can fail by bad luck, so their risk of failing is divided among a gate's metrics.
     """
 
@@ -67,6 +68,7 @@ class Rule:
     needs: frozenset[str] = field(default_factory=frozenset)
     takes: frozenset[str] = field(default_factory=frozenset)
     live: bool = False
+    alone: bool = False
     statistical: bool = True
 
 
