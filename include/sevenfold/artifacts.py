@@ -1,4 +1,4 @@
-"""The artifact store: files by the sha256 of their bytes, and reports by the promotion that they are about."""
+"""The artifact store: files by the sha256 of their bytes, and reports by the promotion they are about."""
 
 from __future__ import annotations
 

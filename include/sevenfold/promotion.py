@@ -14,6 +14,14 @@ State = Literal["running", "promoted", "refused", "held", "error", "superseded"]
 End = Literal["promoted", "refused", "held", "error", "superseded"]
 ENDS: tuple[End, ...] = ("promoted", "refused", "held", "error", "superseded")
 
+END_OF: dict[str, End] = {
+    "Successful": "promoted",
+    "Inconclusive": "held",
+    "Error": "error",
+    "Failed": "refused",
+}
+"""How a promotion ends by the verdict on it."""
+
 
 class UnknownPromotion(SevenfoldError):
     """No promotion has this id."""

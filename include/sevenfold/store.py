@@ -192,11 +192,9 @@ class Store(Database):
             raise ValueError(f"'{state}' is no end of a promotion; it is one of {', '.join(ENDS)}")
         from sevenfold import release
 
-        end = PromotionEnd(identity, state, verdict, reason)
-        if not release.give_back(self, end, by="sevenfold"):
-            with self.writing() as connection:
-                mark_end(connection, end, "sevenfold")
-        return self.promotion(identity)
+        with self.writing() as connection:
+            release.finish(connection, PromotionEnd(identity, state, verdict, reason), "sevenfold")
+            return find_promotion(connection, identity)
 
     def due(self, model: str, environment: str) -> list[Candidate]:
         """Candidates promoted out of the environment before and never tried in this one, oldest first."""
@@ -495,18 +493,6 @@ def add_analysis(connection: Connection, analysis: AnalysisRun) -> str:
     }
     _insert_new(connection, tables.analyses, [row])
     return digest
-
-
-def mark_end(connection: Connection, end: PromotionEnd, by: str) -> bool:
-    """Writes the end mark and its audit line; False when the promotion had ended before."""
-    find_promotion(connection, end.promotion)
-    table = tables.promotions
-    change = update(table).where(table.c.id == end.promotion, table.c.state == "running")
-    values = {"state": end.state, "verdict": end.verdict, "outcome": end.reason, "ended_at": _now()}
-    if not connection.execute(change.values(values)).rowcount:
-        return False
-    audit.append(connection, by, f"promotion {end.state}", {"promotion": end.promotion, "reason": end.reason})
-    return True
 
 
 def _candidate_of(connection: Connection, candidate_id: str, model: str) -> Candidate:

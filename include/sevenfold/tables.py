@@ -122,13 +122,16 @@ statements = Table(
     "statements",
     metadata,
     _sequence(),
-    _promotion(unique=True),
+    _promotion(),
     Column("candidate", String, nullable=False),
     Column("environment", String, nullable=False),
     Column("result", String, nullable=False),
+    Column("verdict", String, nullable=False),
+    Column("analysis", String, nullable=False),
     Column("override", Integer, ForeignKey("overrides.sequence")),
     Column("envelope", Text, nullable=False),
     Column("issued_at", UtcTime, nullable=False),
+    Index("ix_statements_promotion", "promotion"),
     Index("ix_statements_candidate", "candidate", "environment"),
 )
 

@@ -225,14 +225,16 @@ def upgrade() -> None:
         sa.Column("candidate", sa.String(), nullable=False),
         sa.Column("environment", sa.String(), nullable=False),
         sa.Column("result", sa.String(), nullable=False),
+        sa.Column("verdict", sa.String(), nullable=False),
+        sa.Column("analysis", sa.String(), nullable=False),
         sa.Column("override", sa.Integer(), nullable=True),
         sa.Column("envelope", sa.Text(), nullable=False),
         sa.Column("issued_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["override"], ["overrides.sequence"], name=op.f("fk_statements_override")),
         sa.ForeignKeyConstraint(["promotion"], ["promotions.id"], name=op.f("fk_statements_promotion")),
         sa.PrimaryKeyConstraint("sequence", name=op.f("pk_statements")),
-        sa.UniqueConstraint("promotion", name=op.f("uq_statements_promotion")),
     )
+    op.create_index("ix_statements_promotion", "statements", ["promotion"], unique=False)
     op.create_index("ix_statements_candidate", "statements", ["candidate", "environment"], unique=False)
     _append_only()
 

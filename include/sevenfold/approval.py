@@ -1,0 +1,90 @@
+"""A person's approval: without one no candidate answers users."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import insert, select
+
+from sevenfold import audit
+from sevenfold.candidate import Utc
+from sevenfold.errors import SevenfoldError
+from sevenfold.settings import settings
+from sevenfold.store import Store, find_promotion
+from sevenfold.tables import approvals
+
+ENVIRONMENTS = ("preproduction", "production")
+"""Where a person approves what users will meet."""
+
+
+class SamePerson(SevenfoldError):
+    """Requester and approver are one person where two are needed."""
+
+
+class BadApproval(SevenfoldError):
+    """An approval without a name, or of a promotion that needs none."""
+
+
+class Approval(BaseModel):
+    """Who let which candidate into production, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sequence: int
+    promotion: str
+    candidate: str
+    approver: str
+    reason: str
+    at: Utc
+
+
+def record_approval(store: Store, promotion_id: str, approver: str, reason: str) -> Approval:
+    """Keeps a person's approval of the promotion's candidate; the same one twice is kept once.
+
+    Raises:
+        BadApproval: nobody approves, the promotion has no candidate, or its environment asks for no approval.
+        SamePerson: the approver requested the promotion, and settings().four_eyes asks for two people.
+    """
+    with store.writing() as connection:
+        promotion = find_promotion(connection, promotion_id)
+        if promotion.environment not in ENVIRONMENTS or promotion.candidate is None:
+            raise BadApproval(f"Promotion {promotion_id} is none that a person approves for production.")
+        if not approver.strip():
+            raise BadApproval(f"The approval of promotion {promotion_id} names no person.")
+        require_four_eyes(promotion_id, promotion.requested_by, approver)
+        mine = select(approvals).where(
+            approvals.c.promotion == promotion_id,
+            approvals.c.approver == approver,
+            approvals.c.candidate == promotion.candidate,
+        )
+        if connection.execute(mine).first() is None:
+            connection.execute(
+                insert(approvals).values(
+                    promotion=promotion_id,
+                    candidate=promotion.candidate,
+                    approver=approver,
+                    reason=reason,
+                    at=datetime.now(UTC),
+                )
+            )
+            detail = {"promotion": promotion_id, "candidate": promotion.candidate, "reason": reason}
+            audit.append(connection, approver, "approved", detail)
+        return Approval.model_validate(dict(connection.execute(mine).mappings().one()))
+
+
+def approvals_of(store: Store, candidate: str) -> list[Approval]:
+    """The approvals of a candidate, oldest first."""
+    query = select(approvals).where(approvals.c.candidate == candidate).order_by(approvals.c.sequence)
+    with store.reading() as connection:
+        return [Approval.model_validate(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def require_four_eyes(promotion: str, requester: str, approver: str) -> None:
+    """Returns when two people are not needed, or are two.
+
+    Raises:
+        SamePerson: they are one.
+    """
+    if getattr(settings(), "four_eyes", True) and requester.strip().lower() == approver.strip().lower():
+        raise SamePerson(f"Promotion {promotion} was requested by {requester}: somebody else has to approve.")

@@ -1,0 +1,139 @@
+"""What a candidate has shown: the one place that says whether evidence lets it pass, or what is lacking."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Row, or_, select
+
+from sevenfold.errors import SevenfoldError
+from sevenfold.statement import BadStatement, digest_of, subjects, verified
+from sevenfold.store import find_candidate
+from sevenfold.tables import analyses, approvals, measurements, overrides, revocations, statements
+
+if TYPE_CHECKING:
+    from sevenfold.signing import Keys
+
+
+class EvidenceLacking(SevenfoldError):
+    """A candidate has not shown what it needs for the step."""
+
+
+def require(
+    connection: Connection, keys: Keys, candidate: str, environments: Iterable[str], now: datetime | None
+) -> None:
+    """Returns when the candidate has passed all `environments`.
+
+    Raises:
+        EvidenceLacking: with the first thing that is lacking.
+    """
+    for environment in environments:
+        missing = lacking(connection, keys, candidate, environment, now)
+        if missing:
+            raise EvidenceLacking(missing)
+
+
+def lacking(
+    connection: Connection,
+    keys: Keys,
+    candidate: str,
+    environment: str,
+    now: datetime | None,
+    after: int = 0,
+) -> str | None:
+    """Why the candidate has not passed `environment`, in one sentence; None when it has.
+
+    The last statement with a say counts: one that passed, or one whose verdict is Failed. A run that ended
+    without a proof either way takes nothing away. `now` is when an override must be valid, None for whenever;
+    statements up to number `after` are too old to count.
+    """
+    where = f"Candidate {candidate} has not passed {environment}"
+    query = (
+        select(statements)
+        .where(statements.c.candidate == candidate, statements.c.environment == environment)
+        .where(or_(statements.c.result == "PASSED", statements.c.verdict == "Failed"))
+        .where(statements.c.sequence > after)
+        .order_by(statements.c.sequence.desc())
+        .limit(1)
+    )
+    last = connection.execute(query).first()
+    if last is None:
+        return f"{where}: there is no {'new ' if after else ''}signed statement of it."
+    if last.result != "PASSED":
+        return f"{where}: promotion {last.promotion} was refused."
+    revoked = connection.scalar(select(revocations.c.reason).where(revocations.c.promotion == last.promotion))
+    if revoked is not None:
+        return f"{where}: the evidence of promotion {last.promotion} was revoked ({revoked})."
+    try:
+        check(connection, keys, last)
+    except BadStatement as error:
+        return f"{where}: the statement of promotion {last.promotion} does not count, for {error}."
+    if now is not None and last.override is not None:
+        until = connection.scalars(
+            select(overrides.c.expires_at).where(overrides.c.sequence == last.override)
+        ).one()
+        if until <= now:
+            return f"{where}: the override of promotion {last.promotion} expired on {until:%Y-%m-%d %H:%M}."
+    return None
+
+
+def unapproved(connection: Connection, candidate: str, after: int = 0) -> str | None:
+    """Why no person's approval lets the candidate into production; None when one does."""
+    query = (
+        select(approvals.c.sequence)
+        .where(approvals.c.candidate == candidate, approvals.c.sequence > after)
+        .limit(1)
+    )
+    if connection.scalar(query) is None:
+        return f"No person has approved candidate {candidate} for production{' again' if after else ''}."
+    return None
+
+
+def last_statement(connection: Connection, promotion_id: str) -> Row[Any] | None:
+    """The newest statement of a promotion."""
+    query = select(statements).where(statements.c.promotion == promotion_id)
+    return connection.execute(query.order_by(statements.c.sequence.desc()).limit(1)).first()
+
+
+def check(connection: Connection, keys: Keys, row: Row[Any]) -> dict[str, Any]:
+    """The statement in a row of `statements`, checked against keys, candidate, analysis and measurements.
+
+    Raises:
+        BadStatement: it was altered, or what it was made of was.
+    """
+    statement = verified(row.envelope, keys.trusted)
+    about, predicate = statement["predicate"]["sevenfold"], statement["predicate"]
+    if statement["subject"] != subjects(find_candidate(connection, row.candidate)):
+        raise BadStatement(f"its digests are not those of candidate {row.candidate}")
+    said = (about["promotion"], about["candidate"], about["environment"], predicate["verificationResult"])
+    if said != (row.promotion, row.candidate, row.environment, row.result):
+        raise BadStatement("it is about something else than the row that holds it")
+    if bool(about["override"]) != (row.override is not None):
+        raise BadStatement("its override is not the one of the row that holds it")
+    inputs = {entry["uri"]: entry["digest"]["sha256"] for entry in predicate["inputAttestations"]}
+    if inputs[f"sevenfold:analysis/{row.promotion}"] != _analysis_digest(connection, row):
+        raise BadStatement("the analysis that it rests on is gone or was altered")
+    readings = measured(connection, row.promotion, about["measurements"]["last"])[0]
+    if inputs[f"sevenfold:measurements/{row.promotion}"] != readings:
+        raise BadStatement("the measurements that it rests on were altered")
+    return statement
+
+
+def measured(connection: Connection, promotion: str, last: int | None = None) -> tuple[str, int, int]:
+    """Digest and number of a promotion's readings, and the sequence of the last one (up to `last`)."""
+    query = select(measurements.c.sequence, measurements.c.body).where(measurements.c.promotion == promotion)
+    if last is not None:
+        query = query.where(measurements.c.sequence <= last)
+    rows = connection.execute(query.order_by(measurements.c.sequence)).all()
+    return digest_of([row.body for row in rows]), len(rows), rows[-1].sequence if rows else 0
+
+
+def _analysis_digest(connection: Connection, row: Row[Any]) -> str | None:
+    query = select(analyses.c.body).where(
+        analyses.c.promotion == row.promotion, analyses.c.digest == row.analysis
+    )
+    body = connection.scalar(query)
+    return hashlib.sha256(body.encode()).hexdigest() if body is not None else None

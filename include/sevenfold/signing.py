@@ -1,0 +1,122 @@
+"""The keys that sign evidence: one private key made at first start, and the public keys that are trusted.
+
+The folder holds `signing.pem` (private, mode 600) and `trusted/<key id>.json` (public keys). To sign with a
+KMS, put a `signer.json` there: {"uri": "awskms:<key>", "public": {...}}, a URI and a key as securesystemslib
+reads them; no private key is made then. To rotate, call `rotate`: what the old key signed stays valid.
+"""
+
+# mypy: disable-error-code="attr-defined"
+# securesystemslib re-exports its signers without saying so
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sevenfold.errors import SevenfoldError
+from sevenfold.secrets import private_folder, write_private
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Key, Signer
+
+
+class BadKey(SevenfoldError):
+    """A key file can be read by others, or is no key."""
+
+
+class Keys:
+    """The keys in `folder`, made at first use."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def signer(self) -> Signer:
+        """Signs evidence; made at first use.
+
+        Raises:
+            BadKey: the private key can be read by others, or cannot be read as a key.
+        """
+        from securesystemslib.signer import SSlibKey
+
+        setting = self.folder / "signer.json"
+        if not setting.exists():
+            return self._own()
+        from securesystemslib.signer import Signer
+
+        try:
+            given = json.loads(setting.read_text())
+            public = given["public"]
+            return Signer.from_priv_key_uri(given["uri"], SSlibKey.from_dict(public.pop("keyid"), public))
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadKey(f"{setting} names no key that can sign evidence: {error}.") from error
+
+    @property
+    def trusted(self) -> list[Key]:
+        """The public keys whose signatures count, read anew each time: trusted/ and the signer's own.
+
+        Raises:
+            BadKey: a file in trusted/ holds no public key.
+        """
+        from securesystemslib.signer import SSlibKey
+
+        keys: dict[str, Key] = {}
+        for path in sorted((self.folder / "trusted").glob("*.json")):
+            try:
+                content = json.loads(path.read_text())
+                name = content.pop("keyid")
+                keys[name] = SSlibKey.from_dict(name, content)
+            except (ValueError, KeyError, TypeError) as error:
+                raise BadKey(f"{path} holds no public key: {error}.") from error
+        if (self.folder / "signing.pem").exists() or (self.folder / "signer.json").exists():
+            keys[self.signer.public_key.keyid] = self.signer.public_key
+        return list(keys.values())
+
+    def rotate(self) -> str:
+        """Makes a new private key and returns its key id; the old public key stays trusted."""
+        self._trust(self.signer.public_key)
+        self._create(replace=True)
+        del self.signer
+        return str(self.signer.public_key.keyid)
+
+    def _own(self) -> Signer:
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+        from securesystemslib.signer import CryptoSigner
+
+        path = self.folder / "signing.pem"
+        if not path.exists():
+            self._create(replace=False)
+        if path.stat().st_mode & 0o077:
+            raise BadKey(f"{path} can be read by others: run chmod 600 {path}, then rotate the key.")
+        try:
+            signer = CryptoSigner(load_pem_private_key(path.read_bytes(), None))
+        except ValueError as error:
+            raise BadKey(f"{path} holds no private key: {error}.") from error
+        return signer
+
+    def _create(self, replace: bool) -> None:
+        """A new key pair, whole or not at all; of two processes at first start one wins, unless `replace`."""
+        from securesystemslib.signer import CryptoSigner
+
+        private_folder(self.folder)
+        path = self.folder / "signing.pem"
+        fresh = self.folder / f"fresh.{os.getpid()}.pem"
+        write_private(fresh, CryptoSigner.generate_ecdsa().private_bytes.decode())
+        try:
+            if replace:
+                fresh.replace(path)
+            elif not path.exists():
+                os.link(fresh, path)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink(missing_ok=True)
+        self._trust(self._own().public_key)
+
+    def _trust(self, key: Any) -> None:
+        folder = private_folder(self.folder / "trusted")
+        content = {"keyid": key.keyid, **key.to_dict()}
+        write_private(folder / f"{key.keyid}.json", json.dumps(content, indent=1))
