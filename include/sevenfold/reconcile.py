@@ -70,7 +70,7 @@ def reconcile(store: Store, model: str, router: Router, aliases: Aliases | None 
         lag = _apply_aliases(aliases, now)
         seen, now = now, row(store, model)
         if now.generation == seen.generation:
-            _require_not_ahead(router, now)
+            _require_not_ahead(store, router, model)
             return Reconciled(wanted, lag)
     return Reconciled(wanted, f"the release row of {model} changes faster than it can be followed")
 
@@ -87,11 +87,12 @@ def _apply(router: Router, wanted: Traffic) -> None:
             raise
 
 
-def _require_not_ahead(router: Router, now: ReleaseRow) -> None:
-    there = router.traffic(now.model)
+def _require_not_ahead(store: Store, router: Router, model: str) -> None:
+    there = router.traffic(model)
+    now = row(store, model)  # read after the router: it only grows, so a router ahead of it is really ahead
     if there is not None and there.generation > now.generation:
         raise RouterAhead(
-            f"The router of {now.model} is at generation {there.generation}, ahead of the release row's "
+            f"The router of {model} is at generation {there.generation}, ahead of the release row's "
             f"{now.generation}: the evidence store was set back. Bring back its newest copy."
         )
 

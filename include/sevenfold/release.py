@@ -19,7 +19,16 @@ from sevenfold.errors import SevenfoldError
 from sevenfold.evidence import EvidenceLacking, last_statement
 from sevenfold.promotion import END_OF, End, Promotion, PromotionEnd
 from sevenfold.release_law import require_lawful, require_running, unspoilt
-from sevenfold.release_row import ReleaseRow, claimed, crowned, exposed, reverted, traffic, vacated
+from sevenfold.release_row import (
+    NothingBefore,
+    ReleaseRow,
+    claimed,
+    crowned,
+    exposed,
+    reverted,
+    traffic,
+    vacated,
+)
 from sevenfold.store import Store, find_promotion
 from sevenfold.tables import (
     analyses,
@@ -142,19 +151,23 @@ def settle(store: Store, promotion_id: str, by: str) -> ReleaseRow:
     return withdraw(store, promotion_id, by, END_OF[verdict], verdict, reason)
 
 
-def roll_back(store: Store, model: str, champion: str, by: str, reason: str) -> ReleaseRow:
+def roll_back(store: Store, model: str, by: str, reason: str, champion: str | None = None) -> ReleaseRow:
     """Goes back from `champion` to the one before it and holds further promotion, in one transaction.
 
-    Naming the champion makes it safe to repeat: when it is champion no more, nothing changes. A candidate
-    that is being tried is taken off, and its promotion ends as superseded.
+    Naming the champion makes it safe to repeat: when it is champion no more, nothing changes. Without a name
+    it is the one that serves now. A candidate that is being tried is taken off and its promotion superseded.
 
     Raises:
         NothingBefore: there is no one to go back to.
         EvidenceLacking: the evidence of the one before was revoked or altered.
     """
 
+    worse = champion or row(store, model).champion
+    if worse is None:
+        raise NothingBefore(f"{model} has no champion: there is nothing to roll back.")
+
     def decide(now: ReleaseRow) -> tuple[ReleaseRow, PromotionEnd | None]:
-        after = reverted(now, champion, _one_before(store, now), reason)
+        after = reverted(now, worse, _one_before(store, now), reason)
         if after is now or now.promotion is None:
             return after, None
         return after, PromotionEnd(now.promotion, "superseded", "Inconclusive", f"rolled back: {reason}")
