@@ -1,7 +1,7 @@
 """MLflow's `champion` and `challenger` aliases, kept in step with the release row over MLflow's REST API.
 
-MLflow overwrites aliases blindly, so they are derived and never read back as truth. The registered model carries
-the row's generation as a tag; a later one is left alone.
+MLflow overwrites aliases blindly, so they are derived and never read back as truth. The registered model
+carries the row's generation as a tag; a later one is left alone.
 """
 
 from __future__ import annotations
@@ -91,33 +91,33 @@ class MlflowAliases:
         """The version number of a candidate, registered where it is missing."""
         which = f"name = '{model}' AND tags.`{CANDIDATE}` = '{candidate_id}'"
         found = self._call(client, "GET", "model-versions/search", filter=which, max_results=1) or {}
-        if not found.get("model_versions"):
-            candidate = self._candidate(candidate_id)
-            run = {"run_id": candidate.mlflow_run} if candidate.mlflow_run else {}
-            found = self._call(
-                client,
-                "POST",
-                "model-versions/create",
-                name=model,
-                source=f"sevenfold://{model}/{candidate.model_digest}",
-                description=candidate.reason,
-                tags=[{"key": CANDIDATE, "value": candidate_id}],
-                **run,
-            )
-            return str((found or {})["model_version"]["version"])
-        return str(found["model_versions"][0]["version"])
+        known = found.get("model_versions") or [self._register(client, model, candidate_id)]
+        return str(known[0]["version"])
+
+    def _register(self, client: httpx.Client, model: str, candidate_id: str) -> dict[str, Any]:
+        candidate = self._candidate(candidate_id)
+        version: dict[str, Any] = {
+            "name": model,
+            "source": f"sevenfold://{model}/{candidate.model_digest}",
+            "run_id": candidate.mlflow_run,
+            "description": candidate.reason,
+            "tags": [{"key": CANDIDATE, "value": candidate_id}],
+        }
+        made = self._call(client, "POST", "model-versions/create", **version)
+        return dict((made or {})["model_version"])
 
     def _call(
         self,
         client: httpx.Client,
         method: str,
         path: str,
+        *,
         missing_ok: bool = False,
         exists_ok: bool = False,
         **content: Any,
     ) -> dict[str, Any] | None:
-        sent = {"params": content} if method == "GET" else {"json": content}
-        answer = client.request(method, f"/api/2.0/mlflow/{path}", **sent)  # type: ignore[arg-type]
+        where, body = (content, None) if method == "GET" else (None, content)
+        answer = client.request(method, f"/api/2.0/mlflow/{path}", params=where, json=body)
         if answer.is_success:
             return dict(answer.json())
         error = _error(answer)
