@@ -111,9 +111,10 @@ def gaps(counts: Counts, *, level: float = 0.95) -> list[Gap]:
             if not np.isfinite(value[index]):
                 continue
             low, high = _interval(spread[:, index], level)
-            size = (0.0 if low <= 0.0 <= high else min(abs(low), abs(high)), max(abs(low), abs(high)))
+            smallest = 0.0 if low <= 0.0 <= high else min(abs(low), abs(high))
+            size, largest = abs(float(value[index])), max(abs(low), abs(high))
             rows = int(counts.total[index, ROWS])
-            found.append(Gap(group, rate, rows, float(value[index]), *size))
+            found.append(Gap(group, rate, rows, float(value[index]), min(smallest, size), max(largest, size)))
     return found
 
 

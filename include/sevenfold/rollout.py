@@ -1,8 +1,8 @@
 """A roll-out in steps: how much traffic next, and when to stop.
 
 `decide` is the whole logic, pure; `roll_out` carries it out. Nothing here judges: each poll is measured, the
-gate's own rules are asked, and only `Failed` stops early. Passing all steps is no verdict either: the gate
-decides on what was measured.
+gate's own rules are asked on everything so far, `Failed` stops at once, and the last step goes on until they
+say `Successful` or its time is up. Its end is no verdict: the gate decides on what was measured.
 
 A roll-out may be killed at any point and run again. It continues at the step whose share is set already, and
 each poll has its own span of time as its key, so nothing is counted twice.
@@ -17,6 +17,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from sevenfold.errors import SevenfoldError
+from sevenfold.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Step:
     """One level of exposure: the share, and what must be seen at it before the next one.
 
     `requests` is the least number of requests that the challenger has to answer, `seconds` the least time,
-    `limit_s` the most: a step that has not seen enough by then ends the roll-out, held.
+    `limit_s` the most: a step that has not seen enough by then ends the roll-out.
     """
 
     share: float
@@ -87,11 +88,15 @@ def resume(steps: Sequence[Step], share: float) -> Sequence[Step]:
     return [step for step in steps if step.share >= share - 1e-9] or steps[-1:]
 
 
-def decide(step: Step, requests: int, seconds: float, failed: bool) -> Next:
-    """What to do after the challenger has answered `requests` in `seconds` at this step."""
-    if failed:
+def decide(step: Step, requests: int, seconds: float, verdict: Verdict, last: bool) -> Next:
+    """What to do after the challenger has answered `requests` in `seconds` at this step.
+
+    `verdict` is on everything measured so far. Before the last step an open one holds nothing up.
+    """
+    if verdict is Verdict.FAILED:
         return Next.STOP
-    if requests >= step.requests and seconds >= step.seconds:
+    enough = requests >= step.requests and seconds >= step.seconds
+    if enough and (verdict is Verdict.SUCCESSFUL or not last):
         return Next.ADVANCE
     return Next.HOLD if seconds >= step.limit_s else Next.STAY
 
@@ -101,7 +106,7 @@ def roll_out(
     *,
     set_share: Callable[[float], None],
     poll: Callable[[Step], Arm],
-    failed: Callable[[], str | None],
+    judge: Callable[[], tuple[Verdict, str]],
     say: Callable[[str], None] = lambda line: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
@@ -111,7 +116,7 @@ def roll_out(
         steps: the steps that are left (see `resume`).
         set_share: makes this share of live requests go to the challenger; returns when it does.
         poll: waits for one polling interval, measures it, and returns the challenger's part in it.
-        failed: the reason when the gate's rule already says Failed on everything measured so far, else None.
+        judge: verdict and reason of the gate's rules on everything measured so far.
         say: gets one line of progress a poll.
         clock: seconds.
     """
@@ -122,17 +127,17 @@ def roll_out(
         while True:
             seen += poll(step)
             polls += 1
-            seconds, reason = clock() - started, failed()
+            seconds, (verdict, reason) = clock() - started, judge()
             say(
                 f"{step.share:.0%}: {seen.requests:,} of {step.requests:,} requests, "
-                f"{seen.errors} errors, {seen.slow} slow in {seconds:.1f} s"
+                f"{seen.errors} errors, {seen.slow} slow in {seconds:.1f} s; {verdict}"
             )
-            after = decide(step, seen.requests, seconds, reason is not None)
+            after = decide(step, seen.requests, seconds, verdict, last=step is steps[-1])
             if after is Next.STOP:
                 return Outcome(False, step.share, polls, f"stopped at {step.share:.0%}: {reason}")
             if after is Next.HOLD:
-                seen_so_far = f"{seen.requests:,} of {step.requests:,} requests in {seconds:.0f} s"
-                return Outcome(False, step.share, polls, f"held at {step.share:.0%}: {seen_so_far}")
+                seen_so_far = f"{seen.requests:,} of {step.requests:,} requests in {seconds:.0f} s, {reason}"
+                return Outcome(False, step.share, polls, f"undecided at {step.share:.0%}: {seen_so_far}")
             if after is Next.ADVANCE:
                 break
     return Outcome(True, steps[-1].share, polls, f"went through {len(steps)} steps to {steps[-1].share:.0%}")

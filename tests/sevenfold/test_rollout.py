@@ -8,35 +8,43 @@ from hypothesis import strategies as st
 
 from sevenfold.errors import SevenfoldError
 from sevenfold.rollout import Arm, Next, Step, decide, resume, roll_out, steps_from
+from sevenfold.verdict import Verdict
 
 STEP = Step(0.25, requests=100, seconds=2.0, limit_s=10.0)
 
 
+GOOD, OPEN, BAD = Verdict.SUCCESSFUL, Verdict.INCONCLUSIVE, Verdict.FAILED
+
+
 @pytest.mark.parametrize(
-    ("requests", "seconds", "failed", "after"),
+    ("requests", "seconds", "verdict", "last", "after"),
     [
-        (0, 0.0, False, Next.STAY),
-        (100, 1.9, False, Next.STAY),
-        (99, 5.0, False, Next.STAY),
-        (100, 2.0, False, Next.ADVANCE),
-        (99, 10.0, False, Next.HOLD),
-        (100, 11.0, False, Next.ADVANCE),
-        (5000, 5.0, True, Next.STOP),
-        (0, 0.0, True, Next.STOP),
+        (0, 0.0, OPEN, False, Next.STAY),
+        (100, 1.9, GOOD, False, Next.STAY),
+        (99, 5.0, GOOD, False, Next.STAY),
+        (100, 2.0, OPEN, False, Next.ADVANCE),
+        (100, 2.0, Verdict.ERROR, False, Next.ADVANCE),
+        (100, 2.0, OPEN, True, Next.STAY),
+        (100, 2.0, GOOD, True, Next.ADVANCE),
+        (5000, 10.0, OPEN, True, Next.HOLD),
+        (99, 10.0, GOOD, False, Next.HOLD),
+        (100, 11.0, OPEN, False, Next.ADVANCE),
+        (5000, 5.0, BAD, False, Next.STOP),
+        (0, 0.0, BAD, True, Next.STOP),
     ],
 )
-def test_decide(requests: int, seconds: float, failed: bool, after: Next) -> None:
-    assert decide(STEP, requests, seconds, failed) is after
+def test_decide(requests: int, seconds: float, verdict: Verdict, last: bool, after: Next) -> None:
+    assert decide(STEP, requests, seconds, verdict, last) is after
 
 
-@given(st.integers(0, 1000), st.floats(0, 100), st.booleans())
+@given(st.integers(0, 1000), st.floats(0, 100), st.sampled_from(Verdict), st.booleans())
 def test_nothing_advances_on_failure_or_without_enough_requests(
-    requests: int, seconds: float, failed: bool
+    requests: int, seconds: float, verdict: Verdict, last: bool
 ) -> None:
-    after = decide(STEP, requests, seconds, failed)
-    if failed:
+    after = decide(STEP, requests, seconds, verdict, last)
+    if verdict is BAD:
         assert after is Next.STOP
-    if requests < STEP.requests:
+    if requests < STEP.requests or (last and verdict is not GOOD):
         assert after is not Next.ADVANCE
 
 
@@ -58,9 +66,10 @@ def test_a_retry_goes_on_where_it_was() -> None:
 class Service:
     """A world with a clock: each poll lasts one second and brings `rate` requests, split by share."""
 
-    def __init__(self, rate: int = 400, bad: float = 0.0) -> None:
+    def __init__(self, rate: int = 400, bad: float = 0.0, proof: int = 300) -> None:
         self.rate, self.bad, self.now, self.share = rate, bad, 0.0, 0.0
         self.shares: list[float] = []
+        self.proof = proof
         self.seen = Arm()
 
     def set_share(self, share: float) -> None:
@@ -75,8 +84,10 @@ class Service:
         self.seen += arm
         return arm
 
-    def failed(self) -> str | None:
-        return "errors 50 times the champion's" if self.seen.errors > 5 else None
+    def judge(self) -> tuple[Verdict, str]:
+        if self.seen.errors > 5:
+            return BAD, "errors 50 times the champion's"
+        return (GOOD, "fine") if self.seen.requests >= self.proof else (OPEN, "not proven yet")
 
 
 def run(service: Service, share: float = 0.0):
@@ -86,7 +97,7 @@ def run(service: Service, share: float = 0.0):
         steps,
         set_share=service.set_share,
         poll=service.poll,
-        failed=service.failed,
+        judge=service.judge,
         say=lines.append,
         clock=lambda: service.now,
     )
@@ -116,7 +127,17 @@ def test_too_little_traffic_holds_instead_of_advancing() -> None:
     service = Service(rate=20)
     outcome, _ = run(service)
     assert not outcome.finished
-    assert outcome.reason.startswith("held at 5%: 8 of 100 requests")
+    assert outcome.reason.startswith("undecided at 5%: 8 of 100 requests")
+
+
+def test_the_last_step_goes_on_until_the_rules_are_sure_or_time_is_up() -> None:
+    service = Service(proof=1500)
+    outcome, _ = run(service)
+    assert outcome.finished
+    assert service.seen.requests >= 1500
+    outcome, _ = run(Service(proof=10**6))
+    assert not outcome.finished
+    assert "not proven yet" in outcome.reason
 
 
 def test_a_killed_roll_out_resumes_and_never_lowers_the_share() -> None:
