@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
+import socket
 import tempfile
 from pathlib import Path
 
@@ -49,3 +51,17 @@ def _private(folder: Path) -> Path:
             f"{folder} must be a folder that only its owner {os.getuid()} can enter: remove it"
         )
     return folder
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket, with a time limit in seconds."""
+
+    def __init__(self, path: Path, limit: float) -> None:
+        super().__init__("localhost", timeout=limit)
+        self._path = str(path)
+
+    def connect(self) -> None:
+        """Opens the socket."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)

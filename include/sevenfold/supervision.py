@@ -10,7 +10,6 @@ import fcntl
 import http.client
 import os
 import shlex
-import socket
 import subprocess
 import sys
 import time
@@ -26,7 +25,7 @@ import psutil  # type: ignore[import-untyped]
 
 from sevenfold.errors import SevenfoldError
 from sevenfold.secrets import private_folder, write_private
-from sevenfold.sockets import socket_folder
+from sevenfold.sockets import UnixConnection, socket_folder
 
 RUNNING, STARTING = "RUNNING", "STARTING"
 _CALL_LIMIT_S = 120.0
@@ -251,8 +250,7 @@ class Supervisor:
         from supervisor.xmlrpc import SupervisorTransport
 
         transport = SupervisorTransport(serverurl=f"unix://{self.socket}")
-        connect = transport._get_connection
-        transport._get_connection = lambda: _with_limit(connect())
+        transport._get_connection = lambda: UnixConnection(self.socket, _CALL_LIMIT_S)
         try:
             with xmlrpc.client.ServerProxy("http://localhost", transport=transport) as rpc:
                 yield rpc
@@ -330,18 +328,6 @@ def _did(code: int, call: Callable[..., Any], *arguments: Any) -> bool:
             raise
         return False
     return True
-
-
-def _with_limit(connection: Any) -> Any:
-    """supervisor's own Unix connection has no time limit, so a stopped supervisord would hang its callers."""
-
-    def connect() -> None:
-        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.sock.settimeout(_CALL_LIMIT_S)
-        connection.sock.connect(connection.socketfile)
-
-    connection.connect = connect
-    return connection
 
 
 def _soon(true: Callable[[], bool], limit: float) -> bool:

@@ -1,0 +1,188 @@
+"""How Envoy starts: admin on a private socket, listeners for callers and Prometheus, files for the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sevenfold.gateway import routes
+from sevenfold.gateway.clusters import source
+from sevenfold.gateway.filters import TYPES
+
+Resource = dict[str, Any]
+
+MAX_CONNECTIONS = 2000
+_BUFFER = 2 << 20
+"""Bytes of a request kept for a retry: more than a server takes."""
+_HTTP = (
+    "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+)
+_ROUTER = {
+    "name": "envoy.filters.http.router",
+    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+}
+_MILLISECONDS = [0.5, 1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 250, 500, 1000, 2500, 5000]
+ACCESS = {
+    "t": "%START_TIME%",
+    "id": "%REQ(X-REQUEST-ID)%",
+    "client": "%REQ(X-CLIENT-ID)%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
+    "upstream_ms": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+    "received": "%BYTES_RECEIVED%",
+    "sent": "%BYTES_SENT%",
+    "cluster": "%UPSTREAM_CLUSTER%",
+    "host": "%UPSTREAM_HOST%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "candidate": "%RESP(X-CANDIDATE)%",
+    "route": "%ROUTE_NAME%",
+}
+"""The access log, one JSON line a request."""
+
+
+def bootstrap(admin: Path, folder: Path, stats_port: int) -> Resource:
+    """The file that Envoy is started with.
+
+    Args:
+        admin: Unix socket of the admin interface; whoever can open it can stop Envoy.
+        folder: where the dynamic resources lie.
+        stats_port: port on loopback that serves GET /stats/prometheus and /ready, and nothing else.
+    """
+    pipe = {"pipe": {"path": str(admin), "mode": 0o600}}
+    itself = {
+        "name": "admin",
+        "type": "STATIC",
+        "connect_timeout": "0.25s",
+        "load_assignment": {
+            "cluster_name": "admin",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": pipe}}]}],
+        },
+    }
+    connections = "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3"
+    return {
+        "node": {"id": "gateway", "cluster": "sevenfold"},
+        "admin": {"address": pipe, "ignore_global_conn_limit": True},
+        "dynamic_resources": {
+            "lds_config": source(folder / "lds.json"),
+            "cds_config": source(folder / "cds.json"),
+        },
+        "static_resources": {"clusters": [itself], "listeners": [_stats(stats_port)]},
+        "stats_config": {
+            "histogram_bucket_settings": [
+                {"match": {"suffix": f"{side}_rq_time"}, "buckets": _MILLISECONDS}
+                for side in ("upstream", "downstream")
+            ]
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": f"{connections}.DownstreamConnectionsConfig",
+                        "max_active_downstream_connections": MAX_CONNECTIONS,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def listener(host: str, port: int, folder: Path, logs: Path) -> Resource:
+    """The listener for callers: who asks is checked before where it goes is looked up."""
+    manager = {
+        "@type": _HTTP,
+        "stat_prefix": "gateway",
+        "codec_type": "AUTO",
+        "use_remote_address": True,
+        "generate_request_id": True,
+        "always_set_request_id_in_response": True,
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "server_header_transformation": "PASS_THROUGH",
+        "common_http_protocol_options": {
+            "idle_timeout": "3600s",
+            "headers_with_underscores_action": "REJECT_REQUEST",
+        },
+        "request_timeout": "10s",
+        "stream_idle_timeout": "60s",
+        "drain_timeout": "5s",
+        "delayed_close_timeout": "1s",
+        "rds": {"route_config_name": routes.NAME, "config_source": source(folder / "rds.json")},
+        "http_filters": [*(_filter(name, kind, folder) for name, kind in TYPES.items()), _ROUTER],
+        "local_reply_config": {"mappers": _sentences()},
+        "access_log": [
+            {
+                "name": "envoy.access_loggers.file",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+                    "path": str(logs / "gateway-access.jsonl"),
+                    "log_format": {"json_format": ACCESS},
+                },
+            }
+        ],
+    }
+    return {
+        "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+        "name": "gateway",
+        "address": {"socket_address": {"address": host, "port_value": port}},
+        "per_connection_buffer_limit_bytes": _BUFFER,
+        "filter_chains": [{"filters": [_http(manager)]}],
+    }
+
+
+def filter_file(name: str) -> str:
+    """Where the configuration of a filter is written."""
+    return f"ecds_{name.rpartition('.')[2]}.json"
+
+
+def _filter(name: str, kind: str, folder: Path) -> Resource:
+    """A filter whose configuration is a file of its own: a rotated key closes no connection."""
+    discovery = {"config_source": source(folder / filter_file(name)), "type_urls": [kind]}
+    return {"name": name, "config_discovery": discovery}
+
+
+def _sentences() -> list[Resource]:
+    """Whatever the gateway itself refuses is JSON like the servers' refusals: {"error": sentence}."""
+    return [
+        _refusal("EQ", 401, "a valid key is needed, as the header Authorization: Bearer; %LOCAL_REPLY_BODY%"),
+        _refusal("EQ", 403, "the key does not allow this"),
+        _refusal("EQ", 429, "the key asks too often"),
+        _refusal("GE", 400, "%LOCAL_REPLY_BODY%"),
+    ]
+
+
+def _refusal(operation: str, status: int, sentence: str) -> Resource:
+    value = {"default_value": status, "runtime_key": f"sevenfold.refusal_{operation.lower()}_{status}"}
+    return {
+        "filter": {"status_code_filter": {"comparison": {"op": operation, "value": value}}},
+        "body_format_override": {"json_format": {"error": sentence}, "content_type": "application/json"},
+    }
+
+
+def _stats(port: int) -> Resource:
+    get = {"name": ":method", "string_match": {"exact": "GET"}}
+    allowed = [
+        {"match": {"path": path, "headers": [get]}, "route": {"cluster": "admin"}}
+        for path in ("/stats/prometheus", "/ready")
+    ]
+    manager = {
+        "@type": _HTTP,
+        "stat_prefix": "stats",
+        "route_config": {"virtual_hosts": [{"name": "stats", "domains": ["*"], "routes": allowed}]},
+        "http_filters": [_ROUTER],
+    }
+    return {
+        "name": "stats",
+        "ignore_global_conn_limit": True,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [_http(manager)]}],
+    }
+
+
+def _http(manager: Resource) -> Resource:
+    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}

@@ -1,0 +1,103 @@
+"""The running Envoy, asked over its admin socket, and the files it reads."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sevenfold.errors import SevenfoldError
+from sevenfold.secrets import write_private
+from sevenfold.sockets import UnixConnection
+
+Resource = dict[str, Any]
+
+
+class EnvoyDown(SevenfoldError):
+    """Envoy does not answer on its admin socket."""
+
+    retry = True
+
+
+class Envoy:
+    """What a running Envoy has taken."""
+
+    def __init__(self, admin: Path) -> None:
+        self._admin = admin
+
+    def running(self) -> bool:
+        """Whether it answers."""
+        try:
+            self._get("/ready")
+        except EnvoyDown:
+            return False
+        return True
+
+    def stats(self, pattern: str) -> dict[str, str]:
+        """Counters, gauges and texts whose names match the regular expression."""
+        told = self._get(f"/stats?filter={pattern}&format=json")
+        return {one["name"]: str(one["value"]) for one in json.loads(told)["stats"] if "name" in one}
+
+    def healthy(self) -> dict[str, int]:
+        """Number of healthy replicas of each active cluster."""
+        told = json.loads(self._get("/clusters?format=json"))
+        return {
+            cluster["name"]: sum(_is_healthy(host) for host in cluster.get("host_statuses", []))
+            for cluster in told.get("cluster_statuses", [])
+        }
+
+    def _get(self, path: str) -> bytes:
+        connection = UnixConnection(self._admin, limit=5.0)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read()
+        except (OSError, http.client.HTTPException) as error:
+            raise EnvoyDown(f"Envoy does not answer at {self._admin}: {error}") from error
+        finally:
+            connection.close()
+
+
+class Resources:
+    """A folder of resource files, each replaced whole: Envoy sees a rename, and never half a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, name: str, resources: Sequence[Resource]) -> str | None:
+        """Writes a file and returns its new version; None if it holds just that already."""
+        file = self.folder / name
+        document = {"resources": list(resources)}
+        try:
+            held = json.loads(file.read_text())
+            if held["resources"] == document["resources"]:
+                return None
+        except (FileNotFoundError, ValueError, KeyError):
+            pass
+        version = str(time.time_ns())
+        write_private(file, json.dumps({"version_info": version, **document}, indent=1))
+        return version
+
+    def keep(self, prefix: str, names: Mapping[str, Any] | set[str]) -> None:
+        """Deletes the files of this prefix that are not named."""
+        for file in self.folder.glob(f"{prefix}*"):
+            if file.name not in names:
+                file.unlink()
+
+
+def soon(true: Callable[[], bool], limit: float, every: float = 0.01) -> bool:
+    """Waits until `true`, at most `limit` seconds."""
+    until = time.monotonic() + limit
+    while not true():
+        if time.monotonic() > until:
+            return False
+        time.sleep(every)
+    return True
+
+
+def _is_healthy(host: Resource) -> bool:
+    status = host.get("health_status", {})
+    failed = [name for name, value in status.items() if name.startswith("failed") and value]
+    return not failed and status.get("eds_health_status") == "HEALTHY"

@@ -1,0 +1,170 @@
+"""The gateway of this machine: keeps Envoy's files as the traffic of each model says."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from sevenfold.cluster import Deployed, local_cluster
+from sevenfold.errors import SevenfoldError
+from sevenfold.gateway.bootstrap import bootstrap, filter_file, listener
+from sevenfold.gateway.clusters import cluster, endpoints, endpoints_file
+from sevenfold.gateway.envoy import Envoy, Resources, soon
+from sevenfold.gateway.filters import filters
+from sevenfold.gateway.pools import Pool, Pools
+from sevenfold.gateway.routes import routes
+from sevenfold.keys import GatewayKeys
+from sevenfold.secrets import private_folder, write_private
+from sevenfold.settings import Settings, settings
+from sevenfold.sockets import socket_folder
+from sevenfold.supervision import Program
+from sevenfold.traffic import Traffic
+
+REQUESTS_PER_SECOND = 5_000
+"""How often each key may ask."""
+TAKEN_LIMIT_S = 10.0
+HEALTHY_LIMIT_S = 5.0
+_ROUTES_VERSION = "http.gateway.rds.gateway.version_text"
+_CLUSTERS_VERSION = "cluster_manager.cds.version_text"
+
+
+class StaleTraffic(SevenfoldError):
+    """A split that is older than the one that is served."""
+
+
+class GatewayRefused(SevenfoldError):
+    """Envoy did not take what was written; it goes on with what it had."""
+
+
+class Gateway:
+    """Envoy on loopback. Every call can be repeated, and is safe against others at the same time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        deployed: Callable[[], Sequence[Deployed]],
+        requests_per_second: int = REQUESTS_PER_SECOND,
+    ) -> None:
+        """
+        Args:
+            settings: home, logs, secrets and the gateway's URL.
+            deployed: what is deployed now.
+            requests_per_second: the limit of each key.
+        """
+        self._settings, self._deployed, self._rate = settings, deployed, requests_per_second
+        self._folder = private_folder(settings.home / "gateway")
+        self._logs = private_folder(settings.logs)
+        self._files = Resources(private_folder(self._folder / "dynamic"))
+        self._admin = socket_folder(settings.home) / "envoy.sock"
+        self.envoy = Envoy(self._admin)
+        self.keys = GatewayKeys(settings.secrets)
+
+    def program(self) -> Program:
+        """Envoy as a supervised program; writes what it starts with, the last committed split included."""
+        address = urlsplit(self._settings.gateway_url)
+        host, port = address.hostname or "127.0.0.1", address.port or 80
+        start = self._folder / "bootstrap.json"
+        write_private(start, json.dumps(bootstrap(self._admin, self._files.folder, port + 1), indent=1))
+        self._files.put("lds.json", [listener(host, port, self._files.folder, self._logs)])
+        self.refresh()
+        envoy = Path(sysconfig.get_path("scripts")) / "envoy"
+        command = [str(envoy), "-c", str(start), "--concurrency", "1", "--disable-hot-restart"]
+        command += ["--reject-unknown-dynamic-fields", "--file-flush-interval-msec", "1000"]
+        command += ["--drain-time-s", "5", "--log-level", "warning"]
+        return Program("gateway", tuple(command), directory=self._folder, stopwaitsecs=10, priority=100)
+
+    def apply(self, traffic: Traffic) -> None:
+        """Makes Envoy serve `traffic`, and returns when it does; the same one again changes nothing.
+
+        Raises:
+            StaleTraffic: a later generation is served already, or another split of the same one.
+            GatewayRefused: Envoy did not take it.
+        """
+        with self._alone():
+            held = self._traffic()
+            served = held.get(traffic.model)
+            if served and served != traffic and traffic.generation <= served.generation:
+                raise StaleTraffic(
+                    f"the gateway serves generation {served.generation} of {traffic.model}'s traffic: "
+                    f"generation {traffic.generation} comes too late"
+                )
+            held[traffic.model] = traffic
+            kept = {model: asdict(split) for model, split in held.items()}
+            write_private(self._folder / "traffic.json", json.dumps(kept, indent=1))
+            self._publish(held)
+
+    def traffic(self, model: str) -> Traffic | None:
+        """The split that was applied last; None before the first."""
+        return self._traffic().get(model)
+
+    def refresh(self) -> None:
+        """Brings Envoy up to date with what is deployed and with the keys; the splits stay.
+
+        Raises:
+            GatewayRefused: Envoy did not take it.
+        """
+        with self._alone():
+            self._publish(self._traffic())
+
+    def _publish(self, traffic: Mapping[str, Traffic]) -> None:
+        """Writes what has changed, in the order in which Envoy can take it: who answers before who is asked,
+        and who is asked no more before who has gone."""
+        pools = Pools.of(self._deployed())
+        for name, resource in filters(self.keys.jwks(), self._rate).items():
+            self._files.put(filter_file(name), [resource])
+        moved = [self._files.put(endpoints_file(pool), [endpoints(pool)]) for pool in pools.all]
+        new = [cluster(pool, self._files.folder, self._logs) for pool in pools.all]
+        old = [one for one in self._held("cds.json") if one["name"] not in {pool.name for pool in pools.all}]
+        self._put("cds.json", [*new, *old], _CLUSTERS_VERSION)
+        if any(moved):
+            self._await_healthy(pools.all)
+        self._put("rds.json", [routes(traffic, pools)], _ROUTES_VERSION)
+        self._put("cds.json", new, _CLUSTERS_VERSION)
+        self._files.keep("eds_", {endpoints_file(pool) for pool in pools.all})
+
+    def _put(self, name: str, resources: Sequence[dict[str, Any]], stat: str) -> None:
+        """Writes a file if it is new, and waits until Envoy, if it runs, has taken it."""
+        version = self._files.put(name, resources)
+        if version is None or not self.envoy.running():
+            return
+        taken = soon(lambda: self.envoy.stats(f"^{stat}$").get(stat) == version, TAKEN_LIMIT_S)
+        if not taken and self.envoy.running():
+            raise GatewayRefused(f"Envoy did not take {self._files.folder / name}; its log says why")
+
+    def _await_healthy(self, pools: Sequence[Pool]) -> None:
+        """Waits until Envoy knows a healthy replica in each pool; goes on without those that have none."""
+        if self.envoy.running():
+            names = {pool.name for pool in pools}
+            soon(lambda: names <= {n for n, count in self.envoy.healthy().items() if count}, HEALTHY_LIMIT_S)
+
+    def _held(self, name: str) -> list[dict[str, Any]]:
+        try:
+            held: list[dict[str, Any]] = json.loads((self._files.folder / name).read_text())["resources"]
+        except FileNotFoundError:
+            return []
+        return held
+
+    def _traffic(self) -> dict[str, Traffic]:
+        try:
+            kept = json.loads((self._folder / "traffic.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return {model: Traffic(**split) for model, split in kept.items()}
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self._folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def local_gateway() -> Gateway:
+    """The gateway of this machine's settings."""
+    return Gateway(settings(), lambda: local_cluster().deployments())
