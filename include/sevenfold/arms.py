@@ -1,0 +1,81 @@
+"""Challenger against champion on live traffic: the same rows where it is mirrored, its own where it is split.
+
+Mirrored rows are answered by both, so each row is its own control and small differences show. Split rows are
+answered by one of the two, so only means can be compared, on the days on which both answered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sevenfold import evaluation
+from sevenfold.evaluation import Interval
+from sevenfold.weekly import Days, Floats, columns
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How one side did on its labelled rows."""
+
+    log_loss: Interval
+    """Nats a row."""
+    over_expected: Interval
+    """Positive labels over the sum of the probabilities."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both sides, and the challenger's log loss less the champion's: below zero the challenger is better."""
+
+    champion: Arm
+    challenger: Arm
+    difference: Interval
+
+
+def mirrored(champion: pa.Table, shadow: pa.Table) -> Comparison | None:
+    """Both on the rows that both answered; None if there is no such row with a label.
+
+    Answers belong together when they are to the same row of the same request.
+    """
+    keys = ["request", "row"]
+    answers = shadow.select([*keys, "probability"]).rename_columns([*keys, "other"])
+    both = champion.join(answers, keys=keys, join_type="inner").sort_by("time")
+    label, ours, day = columns(both)
+    if not len(label):
+        return None
+    theirs = np.asarray(both.filter(pc.is_valid(both["label"]))["other"].to_numpy(), np.float64)
+    difference = evaluation.log_losses(label, theirs) - evaluation.log_losses(label, ours)
+    return Comparison(_arm(label, ours, day), _arm(label, theirs, day), evaluation.mean(difference, day))
+
+
+def split(champion: pa.Table, challenger: pa.Table) -> Comparison | None:
+    """Each on its own rows, on the days on which both answered; None if there is no such day."""
+    ours, theirs = columns(champion), columns(challenger)
+    shared = np.intersect1d(ours[2], theirs[2])
+    if not len(shared):
+        return None
+    ours, theirs = _on(shared, ours), _on(shared, theirs)
+    return Comparison(_arm(*ours), _arm(*theirs), _difference(ours, theirs))
+
+
+def _arm(label: Floats, probability: Floats, day: Days) -> Arm:
+    losses = evaluation.log_losses(label, probability)
+    return Arm(evaluation.mean(losses, day), evaluation.ratio(label, probability, day))
+
+
+def _on(days: Days, side: tuple[Floats, Floats, Days]) -> tuple[Floats, Floats, Days]:
+    inside = np.isin(side[2], days)
+    return side[0][inside], side[1][inside], side[2][inside]
+
+
+def _difference(ours: tuple[Floats, Floats, Days], theirs: tuple[Floats, Floats, Days]) -> Interval:
+    """Difference of two means whose rows share days: each row stands for its influence on the difference."""
+    losses = [evaluation.log_losses(label, probability) for label, probability, _ in (ours, theirs)]
+    rows = sum(map(len, losses))
+    gap = losses[1].mean() - losses[0].mean()
+    moved = [sign * (one - one.mean()) * rows / len(one) for sign, one in zip((-1, 1), losses, strict=True)]
+    return evaluation.mean(gap + np.concatenate(moved), np.concatenate([ours[2], theirs[2]]))
