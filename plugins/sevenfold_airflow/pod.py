@@ -17,6 +17,7 @@ from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_valu
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from sevenfold.settings import REPOSITORY, settings
+from sevenfold_airflow.links import EvidenceLink, ReportLink
 from sevenfold_airflow.local_pod import CannotRunLocally, Ended, LocalPod, signal_name
 
 NO_RETRY_HELPS = 64
@@ -81,6 +82,7 @@ class PodOperator(KubernetesPodOperator):
     """
 
     ui_color = "#e8f0fe"
+    operator_extra_links = (ReportLink(), EvidenceLink())
 
     def __init__(self, **arguments: Any) -> None:
         defaults: dict[str, Any] = {

@@ -1,0 +1,17 @@
+"""Development: from an idea to a first model that knows more than nothing.
+
+A person starts it. The environment's code and data are pinned to versions, algorithms are compared on a
+sample, and the first model has to beat a constant. Its gate asks little: an idea may be bad, it must
+only be real.
+
+**Green**: the idea goes on to training on all data. **Red**: it was refused or something broke, the red
+task's last line says what; nothing is live, nobody has to get up. **Pink**: held, a person may look when
+there is time.
+"""
+
+from sevenfold_airflow.forms import sample_fields
+from sevenfold_airflow.rail import activity, admit, all_models, environment, gate, promote
+
+for spec in all_models():
+    with environment(spec, "development", __doc__, params=sample_fields(spec)):
+        admit() >> activity("version") >> activity("select", image="trainer") >> gate() >> promote()

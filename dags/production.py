@@ -1,0 +1,21 @@
+"""Production: a person approves, a canary takes a growing share, and the candidate becomes champion.
+
+It starts when a candidate was promoted out of preproduction, and waits for a person's approval (Required
+Actions). Then it is deployed beside the champion and gets more of the live requests step by step. The
+gate looks all the time: proven harm takes the candidate off at once, silence holds it where it is.
+
+**Green**: the candidate is champion. **Red**: it was refused and is off, the champion serves everything
+again: look at the reason in daylight. If `roll_back` is red too, users may meet the candidate: get up,
+`sevenfold rollback <model>`. **Pink**: rejected, or held for a person; the champion serves.
+"""
+
+from airflow.sdk import TriggerRule
+
+from sevenfold_airflow import assets
+from sevenfold_airflow.rail import activity, admit, all_models, approve, environment, gate, promote
+
+for spec in all_models():
+    with environment(spec, "production", __doc__, assets.promoted(spec.name, "preproduction")):
+        verdict = gate()
+        admit() >> approve() >> activity("serve") >> activity("canary") >> verdict >> promote()
+        verdict >> activity("roll_back", trigger_rule=TriggerRule.ONE_FAILED)

@@ -1,0 +1,18 @@
+"""Staging: the candidate as a service, in a small mirror of production that no user meets.
+
+It starts when a candidate was promoted out of testing. The candidate is deployed behind a gateway, a
+request is followed to its log line and its label, the promised load is put on it, and a canary beside
+the champion is rehearsed.
+
+**Green**: preproduction begins. **Red**: as a service the candidate is wrong, slow or breaks; users have
+seen nothing. **Pink**: held for a person.
+"""
+
+from sevenfold_airflow import assets
+from sevenfold_airflow.rail import EVERY_SLOT, activity, admit, all_models, environment, gate, promote
+
+for spec in all_models():
+    with environment(spec, "staging", __doc__, assets.promoted(spec.name, "testing")):
+        # measures time, so nothing else may run beside it
+        load_test = activity("load_test", image="loadtest", pool_slots=EVERY_SLOT)
+        admit() >> activity("end_to_end") >> load_test >> activity("canary") >> gate() >> promote()

@@ -1,0 +1,22 @@
+"""Testing: fixed evaluation sets, the model's own tests, and its contract.
+
+It starts when a candidate was promoted out of training. Data, model, quality against champion and
+baselines, and the server's contract are checked side by side, on days that training has not seen.
+
+**Green**: staging begins. **Red**: the candidate is refused, or a check could not be made; the gate's
+last line says which and why, the champion serves on. **Pink**: held for a person, for instance because
+too few rows decide.
+"""
+
+from sevenfold_airflow import assets
+from sevenfold_airflow.rail import activity, admit, all_models, environment, gate, promote
+
+for spec in all_models():
+    with environment(spec, "testing", __doc__, assets.promoted(spec.name, "training")):
+        checks = [
+            activity("validate_data", image="quality"),
+            activity("validate_model", image="quality"),
+            activity("contract", image="quality"),
+            activity("benchmark", image="trainer"),
+        ]
+        admit() >> checks >> gate() >> promote()

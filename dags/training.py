@@ -1,0 +1,23 @@
+"""Training: a candidate trained on all the data that is known.
+
+It starts every night, when an idea was promoted out of development, and when monitoring has raised an
+alert that asks for training: the alarm starts it, not a person. Alerts come first, then ideas, then the
+schedule. A killed training resumes from its last checkpoint.
+
+**Green**: there is a candidate, and testing begins. **Red**: it learned nothing, or something broke; the
+champion serves on, nobody has to get up. **Pink**: there was nothing to train on, or it is held.
+"""
+
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
+
+from sevenfold_airflow import assets
+from sevenfold_airflow.forms import training_fields
+from sevenfold_airflow.rail import activity, admit, all_models, environment, gate, promote
+
+for spec in all_models():
+    causes = assets.promoted(spec.name, "development") | assets.drift(spec.name)
+    nightly = CronTriggerTimetable(spec.schedule, timezone="UTC") if spec.schedule else None
+    schedule = AssetOrTimeSchedule(timetable=nightly, assets=causes) if nightly else causes
+    with environment(spec, "training", __doc__, schedule, training_fields(spec)):
+        train, benchmark = (activity(name, image="trainer") for name in ("train", "benchmark"))
+        admit() >> train >> benchmark >> gate() >> promote()

@@ -1,0 +1,81 @@
+"""A person's approval before users meet a candidate, with the evidence in front of the person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk.exceptions import AirflowException
+
+from sevenfold.approval import SamePerson, record_approval
+from sevenfold.environments import before
+from sevenfold.promotion import Promotion
+from sevenfold.store import Store, open_store
+from sevenfold_airflow.failures import as_airflow_sees_it
+from sevenfold_airflow.links import EvidenceLink, evidence_address, promotion_of
+
+
+class ApproveOperator(ApprovalOperator):
+    """Asks a person, who is not the requester, and keeps the answer in the evidence store.
+
+    Approve is recorded with name and reason, and whoever changes the release row asks for that record: a task
+    marked successful is no approval. Reject ends the promotion as refused and skips the rest.
+    """
+
+    operator_extra_links = (EvidenceLink(),)
+
+    def execute(self, context: Any) -> Any:
+        """Shows the evidence and waits; no process, slot or trigger is used while nobody answers."""
+        run = context["dag_run"]
+        with as_airflow_sees_it():
+            store = open_store()
+            self.body = evidence_so_far(store, store.promotion(promotion_of(run.dag_id, run.run_id)))
+        return super().execute(context)
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Keeps the answer, then lets the run go on or skips the rest of it."""
+        answer = super().execute_complete(context, event)
+        run = context["dag_run"]
+        identity = promotion_of(run.dag_id, run.run_id)
+        person = (answer["responded_by_user"] or {}).get("name", "")
+        reason = (answer["params_input"] or {}).get("reason") or "no reason given"
+        with as_airflow_sees_it():
+            store = open_store()
+            if self.APPROVE in answer["chosen_options"]:
+                self._approve(store, identity, person, reason)
+                self.log.info("approved by %s: %s", person, reason)
+            else:
+                said = f"rejected by {person}: {reason}" if person else "nobody answered in time"
+                store.end_promotion(identity, "refused", "Failed", said)
+                self.log.info(said)
+        return answer
+
+    def _approve(self, store: Store, identity: str, person: str, reason: str) -> None:
+        try:
+            record_approval(store, identity, person, reason)
+        except SamePerson as same:
+            raise AirflowException(f"{same} It is asked again.") from same
+
+
+def evidence_so_far(store: Store, promotion: Promotion) -> str:
+    """Markdown: what the candidate is, and what every earlier gate said about it."""
+    if promotion.candidate is None:
+        return "There is no candidate."
+    candidate = store.candidate(promotion.candidate)
+    lines = [
+        f"Candidate `{candidate.id}`, {candidate.reason or 'no reason given'}.",
+        f"Trained as of {candidate.as_of:%Y-%m-%d}. Requested by {promotion.requested_by}.",
+        "",
+        "| environment | verdict | why |",
+        "|---|---|---|",
+    ]
+    moves = store.promotions(promotion.model, candidate=candidate.id)
+    for environment in before(promotion.environment):
+        passed = [move for move in moves if move.environment == environment and move.state == "promoted"]
+        if passed:
+            last = passed[-1]
+            why = (last.outcome or "").replace("|", "/").replace("\n", " ")
+            lines.append(f"| [{environment}]({evidence_address(last.id)}) | {last.verdict} | {why} |")
+        else:
+            lines.append(f"| {environment} | nothing | it has not been promoted there |")
+    return "\n".join(lines)

@@ -1,0 +1,57 @@
+"""The last word on a run: no promotion stays open when its run has failed before its gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from sevenfold.promotion import UnknownPromotion
+from sevenfold.store import open_store
+from sevenfold_airflow.failures import as_airflow_sees_it
+from sevenfold_airflow.links import promotion_of
+
+
+class CloseOperator(BaseOperator):
+    """Runs when something before it failed: ends the promotion as error if it is open, and fails the run.
+
+    It fails itself because Airflow takes the colour of a run from its last task.
+    """
+
+    ui_color = "#f5f5f5"
+
+    def execute(self, context: Any) -> None:
+        """Ends the promotion of this run, naming the tasks that failed. The first end wins."""
+        run = context["dag_run"]
+        failed = ", ".join(_failed(context)) or "a task"
+        with as_airflow_sees_it():
+            store = open_store()
+            try:
+                promotion = store.promotion(promotion_of(run.dag_id, run.run_id))
+            except UnknownPromotion as unknown:
+                raise AirflowFailException(f"{failed} failed, and no promotion had begun") from unknown
+            if promotion.state == "running":
+                reason = f"{failed} failed before the gate could judge"
+                promotion = store.end_promotion(promotion.id, "error", "Error", reason)
+        raise AirflowFailException(f"{promotion.state}: {promotion.outcome}")
+
+
+def _failed(context: Any) -> list[str]:
+    run = context["dag_run"]
+    states = context["ti"].get_task_states(dag_id=run.dag_id, run_ids=[run.run_id])
+    return sorted(task for task, state in states.get(run.run_id, {}).items() if state == "failed")
+
+
+class FinishOperator(BaseOperator):
+    """Ends the promotion of an environment that has no gate: its activities have done what they are for."""
+
+    ui_color = "#e6f4ea"
+
+    def execute(self, context: Any) -> None:
+        """Ends the promotion of this run."""
+        run = context["dag_run"]
+        with as_airflow_sees_it():
+            open_store().end_promotion(
+                promotion_of(run.dag_id, run.run_id), "promoted", "Successful", "all activities are done"
+            )
