@@ -24,7 +24,7 @@ def rows(
 ) -> pa.Table:
     random = np.random.default_rng(seed)
     n = weeks * 7 * A_DAY
-    size = random.normal(shift, 1, n) + 0.3 * np.sin(
+    size = random.normal(shift, 1, n) + 0.8 * np.sin(
         np.arange(n) / A_DAY / 3
     )  # weeks differ among themselves
     size[random.random(n) < 0.05] = np.nan
