@@ -47,7 +47,7 @@ def conclude(store: Store, promotion_id: str, analysis: AnalysisRun, key: Signer
         _require_same(promotion, analysis)
         now = datetime.now(UTC)
         verdict = str(analysis.verdict)
-        digest = add_analysis(connection, analysis)
+        digest = add_analysis(connection, promotion, analysis)
         lifted = find_override(connection, promotion_id, analysis, now) if verdict != "Successful" else None
         if promotion.candidate is not None:
             _state(connection, key or store.keys.signer, promotion, analysis, digest, lifted, now)

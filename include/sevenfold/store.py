@@ -256,8 +256,7 @@ class Store(Database):
     def record_analysis(self, analysis: AnalysisRun) -> None:
         """Keeps an analysis run; the same one twice is kept once."""
         with self.writing() as connection:
-            find_promotion(connection, analysis.promotion)
-            add_analysis(connection, analysis)
+            add_analysis(connection, find_promotion(connection, analysis.promotion), analysis)
 
     def analyses(self, promotion: str) -> list[AnalysisRun]:
         """The analysis runs of a promotion, oldest first."""
@@ -411,9 +410,8 @@ class Store(Database):
 
     def get_clock(self, model: str) -> datetime | None:
         """The moment that the model's player has reached; None when nothing plays."""
-        table = tables.clocks
         with self.reading() as connection:
-            return connection.scalar(select(table.c.moment).where(table.c.model == model))
+            return _clock(connection, model)
 
     def set_clock(self, model: str, moment: datetime | None) -> None:
         """Sets the model's data time; None gives it back to the wall clock."""
@@ -477,8 +475,8 @@ def find_reports(connection: Connection, promotion: str) -> list[Report]:
     return [Report.model_validate(dict(row._mapping)) for row in last.values()]
 
 
-def add_analysis(connection: Connection, analysis: AnalysisRun) -> str:
-    """Keeps an analysis run and returns the sha256 (hex) of its text."""
+def add_analysis(connection: Connection, promotion: Promotion, analysis: AnalysisRun) -> str:
+    """Keeps an analysis run, and the data time it was judged at; returns the sha256 (hex) of its text."""
     body = analysis.model_dump_json()
     digest = hashlib.sha256(body.encode()).hexdigest()
     row = {
@@ -490,6 +488,7 @@ def add_analysis(connection: Connection, analysis: AnalysisRun) -> str:
         "digest": digest,
         "body": body,
         "judged_at": _now(),
+        "clock": _clock(connection, promotion.model),
     }
     _insert_new(connection, tables.analyses, [row])
     return digest
@@ -504,6 +503,10 @@ def _candidate_of(connection: Connection, candidate_id: str, model: str) -> Cand
 
 def _promotion(row: Row[Any]) -> Promotion:
     return Promotion.model_validate({**row._mapping, "params": json.loads(row.params)})
+
+
+def _clock(connection: Connection, model: str) -> datetime | None:
+    return connection.scalar(select(tables.clocks.c.moment).where(tables.clocks.c.model == model))
 
 
 def _alert(row: Row[Any]) -> Alert:

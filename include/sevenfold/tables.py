@@ -115,6 +115,7 @@ analyses = Table(
     Column("digest", String, nullable=False),
     Column("body", Text, nullable=False),
     Column("judged_at", UtcTime, nullable=False),
+    Column("clock", UtcTime),
     UniqueConstraint("promotion", "digest"),
 )
 

@@ -119,6 +119,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("judged_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("clock", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["promotion"], ["promotions.id"], name=op.f("fk_analyses_promotion")),
         sa.PrimaryKeyConstraint("sequence", name=op.f("pk_analyses")),
         sa.UniqueConstraint("promotion", "digest", name=op.f("uq_analyses_promotion")),

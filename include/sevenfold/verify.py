@@ -1,0 +1,67 @@
+"""Checking the evidence as a whole: signatures, digests, reports and the chain of the audit log."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from sqlalchemy import Row, select
+
+from sevenfold import audit
+from sevenfold.artifacts import ArtifactStore, MissingArtifact
+from sevenfold.evidence import check
+from sevenfold.statement import BadStatement
+from sevenfold.store import Store, find_promotion
+from sevenfold.tables import statements
+
+
+def verify(
+    store: Store, promotion_id: str | None = None, artifacts: ArtifactStore | None = None
+) -> list[str]:
+    """One sentence for each thing that is not as it was written; nothing when all evidence stands.
+
+    Of one promotion or of all. The bytes of reports are checked where `artifacts` is given.
+    """
+    query = select(statements).order_by(statements.c.sequence)
+    with store.reading() as connection:
+        if promotion_id is not None:
+            find_promotion(connection, promotion_id)
+            query = query.where(statements.c.promotion == promotion_id)
+        log = audit.lines(connection)
+        found = audit.problems(log)
+        hashes = {line.sequence: line.hash for line in log} | {0: audit.GENESIS}
+        for row in connection.execute(query):
+            try:
+                statement = check(connection, store.keys, row)
+            except BadStatement as error:
+                found.append(f"The statement of promotion {row.promotion} does not count, for {error}.")
+                continue
+            found += _log_problems(row, statement, hashes)
+            found += _report_problems(row, statement, artifacts) if artifacts else []
+    return found
+
+
+def _log_problems(row: Row[Any], statement: dict[str, Any], hashes: dict[int, str]) -> list[str]:
+    """A statement names the log's last line at its time: lines cut off the end, or another log, show."""
+    seen = statement["predicate"]["sevenfold"]["audit"]
+    if hashes.get(seen["sequence"]) == seen["hash"]:
+        return []
+    return [
+        f"The audit log is not the one that promotion {row.promotion} was signed under: "
+        f"line {seen['sequence']} is gone or another."
+    ]
+
+
+def _report_problems(row: Row[Any], statement: dict[str, Any], artifacts: ArtifactStore) -> list[str]:
+    found = []
+    for entry in statement["predicate"]["inputAttestations"]:
+        if entry["uri"].startswith("sevenfold:"):
+            continue
+        try:
+            digest = hashlib.sha256(artifacts.read(entry["uri"])).hexdigest()
+        except MissingArtifact:
+            found.append(f"The report {entry['uri']} of promotion {row.promotion} is gone.")
+            continue
+        if digest != entry["digest"]["sha256"]:
+            found.append(f"The report {entry['uri']} of promotion {row.promotion} was altered.")
+    return found
