@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sevenfold.load import Kind, LoadResult, generate
+from sevenfold.load import Kind, LoadResult, Schedule, generate
 
-KINDS = [Kind("1 row", ['{"a": 1}']), Kind("8 rows", ['{"a": [1, 2]}'])]
+KINDS = [Kind("1 row", "/infer", ['{"a": 1}']), Kind("8 rows", "/infer", ['{"a": [1, 2]}'])]
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def server(answer: Callable[[float], int]) -> Iterator[str]:
     http.daemon_threads = True
     threading.Thread(target=http.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{http.server_port}/infer"
+        yield f"http://127.0.0.1:{http.server_port}"
     finally:
         http.shutdown()
         http.server_close()
@@ -59,9 +59,8 @@ def test_a_stall_and_failures_are_counted_from_the_schedule(tmp_path: Path) -> N
         return 503 if now > 3.5 else 200
 
     with server(stall_then_fail) as url:
-        result = generate(
-            url, KINDS, rate=50, seconds=4, folder=tmp_path, headers={"x-key": "opensesame"}, users=4
-        )
+        schedule = Schedule.steady(50, 4, kinds=(0, 1))
+        result = generate(url, KINDS, schedule, folder=tmp_path, headers={"x-key": "opensesame"}, users=4)
     assert result.requests == 200
     assert 15 <= result.errors <= 40  # the last half second
     p99, low, high = result.percentile(99)
@@ -83,7 +82,8 @@ def test_requests_that_are_never_answered_are_errors_that_waited_until_the_end(t
         return 200
 
     with server(hang) as url:
-        result = generate(url, KINDS[:1], rate=20, seconds=1, folder=tmp_path, users=2, timeout_s=0.5)
+        schedule = Schedule.steady(20, 1)
+        result = generate(url, KINDS[:1], schedule, folder=tmp_path, users=2, timeout_s=0.5)
     assert result.requests == 20
     assert result.errors == 20
     assert result.percentile(50)[0] > 400
@@ -94,7 +94,7 @@ def made(latency_ms: list[float]) -> LoadResult:
     n = len(latency_ms)
     latency = np.array(latency_ms)
     status, kind = np.full(n, 200), np.zeros(n, dtype=np.int64)
-    return LoadResult(np.arange(n) / 100, latency, latency, status, kind, ["1 row"], 100.0, Path("none"))
+    return LoadResult(np.arange(n) / 100, latency, latency, status, kind, ["1 row"], Path("none"))
 
 
 def test_the_interval_sees_that_neighbours_share_a_queue() -> None:
@@ -109,6 +109,14 @@ def test_the_interval_sees_that_neighbours_share_a_queue() -> None:
 
 
 def test_warm_up_is_set_apart() -> None:
-    early, rest = made([100.0] * 100 + [1.0] * 400).first(1.0)
-    assert early.requests == 100
-    assert rest.percentile(99) == (1.0, 1.0, 1.0)
+    result = made([100.0] * 100 + [1.0] * 400)
+    assert result.due(0, 1.0).requests == 100
+    assert result.due(1.0).percentile(99) == (1.0, 1.0, 1.0)
+
+
+def test_a_schedule_goes_on_where_another_ends() -> None:
+    schedule = Schedule.steady(10, 1, kinds=(0, 1)).then(Schedule.steady(100, 0.5, kinds=(1,)))
+    assert len(schedule.due) == 60
+    assert schedule.due[9:12] == pytest.approx((0.9, 1.0, 1.01))
+    assert schedule.kind[:4] == (0, 1, 0, 1)
+    assert set(schedule.kind[10:]) == {1}

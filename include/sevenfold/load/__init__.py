@@ -4,7 +4,7 @@
 each request's time from the moment it was meant to leave, so a server that stalls cannot hide its queue.
 """
 
-from sevenfold.load.generator import Kind, LoadError, generate
+from sevenfold.load.generator import Kind, LoadError, Schedule, generate
 from sevenfold.load.result import LoadResult
 
-__all__ = ["Kind", "LoadError", "LoadResult", "generate"]
+__all__ = ["Kind", "LoadError", "LoadResult", "Schedule", "generate"]

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from sevenfold.errors import SevenfoldError
 from sevenfold.load.result import LoadResult
@@ -28,30 +27,52 @@ class LoadError(SevenfoldError):
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of request: the name people read in the report, and the bodies that are sent in turn."""
+    """One kind of request: its name in the report, where it goes, and the bodies that are sent in turn."""
 
     name: str
+    path: str
     bodies: Sequence[str]
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """When each request is due, in seconds from the start and rising, and of which kind it is."""
+
+    due: tuple[float, ...]
+    kind: tuple[int, ...]
+
+    @classmethod
+    def steady(cls, rate: float, seconds: float, kinds: Sequence[int] = (0,)) -> Schedule:
+        """`rate` requests a second at equal distances, the kinds in turn."""
+        number = max(1, round(rate * seconds))
+        return cls(
+            tuple(index / rate for index in range(number)),
+            tuple(kinds[index % len(kinds)] for index in range(number)),
+        )
+
+    def then(self, other: Schedule) -> Schedule:
+        """`other` after this one, as if it had gone on."""
+        distance = self.due[-1] / max(1, len(self.due) - 1)
+        offset = self.due[-1] + distance
+        return Schedule((*self.due, *(offset + due for due in other.due)), (*self.kind, *other.kind))
+
+
 def generate(
-    url: str,
+    host: str,
     kinds: Sequence[Kind],
+    schedule: Schedule,
     *,
-    rate: float,
-    seconds: float,
     folder: Path,
     headers: Mapping[str, str] | None = None,
     users: int = 64,
     timeout_s: float = 2.0,
 ) -> LoadResult:
-    """Posts `rate` requests a second to `url` for `seconds`, the kinds in turn, whatever the answers take.
+    """Posts the requests of `schedule` to `host`, each at its time, whatever the answers to others take.
 
     Args:
-        url: where to post.
-        kinds: what to post; request k is of kind k modulo their number.
-        rate: requests per second of all kinds together.
-        seconds: how long requests are due. The run ends when all are answered, `timeout_s` later at most.
+        host: scheme, name and port, as in http://127.0.0.1:18000.
+        kinds: what to post.
+        schedule: when to post what. The run ends when all are answered, `timeout_s` later at most.
         folder: gets `report.html` and the samples.
         headers: headers of each request, such as the caller's token.
         users: most requests that can be under way at once.
@@ -60,15 +81,13 @@ def generate(
     Raises:
         LoadError: Locust did not run or left no samples.
     """
-    address = urlsplit(url)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     samples, report = folder / "samples.json", folder / "report.html"
     samples.unlink(missing_ok=True)
     plan = {
-        "host": f"{address.scheme}://{address.netloc}",
-        "path": address.path,
-        "rate": rate,
-        "requests": max(1, round(rate * seconds)),
+        "host": host.rstrip("/"),
+        "due": schedule.due,
+        "kind": schedule.kind,
         "users": users,
         "lead_s": LEAD_S,
         "timeout_s": timeout_s,
@@ -79,7 +98,7 @@ def generate(
     file = folder / "plan.json"
     file.touch(mode=0o600)
     file.write_text(json.dumps(plan))
-    limit = LEAD_S + seconds + timeout_s + 1.0
+    limit = LEAD_S + schedule.due[-1] + timeout_s + 1.0
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless"]
     command += ["-u", str(users), "-r", str(users), "-t", f"{limit:.0f}s", "--stop-timeout", "0"]
     command += ["--html", str(report), "--only-summary", "--exit-code-on-error", "0"]
@@ -100,4 +119,4 @@ def generate(
     if not samples.exists():
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise LoadError(f"Locust ended with code {done.returncode} and left no samples: {last}")
-    return LoadResult.read(samples, [kind.name for kind in kinds], rate=rate, report=report)
+    return LoadResult.read(samples, [kind.name for kind in kinds], report)

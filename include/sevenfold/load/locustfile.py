@@ -2,8 +2,8 @@
 
 Locust's own pacing waits for the answer before it plans the next request, which hides stalls (coordinated
 omission): with a server stopped for one second of a minute it reports a p99 of 20 ms where the callers of an
-open system see 900. Here request k is due at start + k / rate; the users share the schedule like the cards of
-a deck, and a user that is late sends at once and its lateness counts.
+open system see 900. Here each request has its time; the users share the schedule like the cards of a deck,
+and a user that is late sends at once and its lateness counts.
 
 Reads the plan named by SEVENFOLD_LOAD_PLAN; writes to the plan's `samples` one row a request: seconds from
 the start to due, from due to answered, from sent to answered, status, kind.
@@ -24,7 +24,8 @@ from locust.exception import StopUser  # noqa: TID253
 
 PLAN: dict[str, Any] = json.loads(Path(os.environ["SEVENFOLD_LOAD_PLAN"]).read_text())
 KINDS: list[dict[str, Any]] = PLAN["kinds"]
-TOTAL = int(PLAN["requests"])
+DUE: list[float] = PLAN["due"]
+KIND: list[int] = PLAN["kind"]
 SAMPLES: dict[int, tuple[float, float, int]] = {}
 """Request index -> seconds from due to answered, seconds on the wire, status."""
 
@@ -48,27 +49,27 @@ class Scheduled(FastHttpUser):
     @task
     def send(self) -> None:
         """Waits for the next due request, sends it, and counts its time from when it was due."""
-        if self.next >= TOTAL:
+        if self.next >= len(DUE):
             raise StopUser
         index, self.next = self.next, self.next + PLAN["users"]
-        kind = KINDS[index % len(KINDS)]
-        body = kind["bodies"][index // len(KINDS) % len(kind["bodies"])]
+        kind = KINDS[KIND[index]]
+        body = kind["bodies"][index % len(kind["bodies"])]
         due = due_at(index)
         gevent.sleep(max(0.0, due - time.perf_counter()))
         sent = time.perf_counter()
         with self.client.post(
-            PLAN["path"], data=body, headers=PLAN["headers"], name=kind["name"], catch_response=True
+            kind["path"], data=body, headers=PLAN["headers"], name=kind["name"], catch_response=True
         ) as response:
             done = time.perf_counter()
             response.request_meta["response_time"] = (done - due) * 1e3
         SAMPLES[index] = (done - due, done - sent, response.status_code or 0)
-        if len(SAMPLES) == TOTAL:
+        if len(SAMPLES) == len(DUE):
             gevent.spawn(self.environment.runner.quit)
 
 
 def due_at(index: int) -> float:
     """The moment at which request `index` has to leave."""
-    return float((Scheduled.started or 0.0) + index / PLAN["rate"])
+    return (Scheduled.started or 0.0) + DUE[index]
 
 
 @events.quitting.add_listener
@@ -76,7 +77,7 @@ def write(**_: Any) -> None:
     """Leaves one row a request; one that was due and never answered has waited until now and has status 0."""
     now = time.perf_counter()
     rows = []
-    for index in range(TOTAL):
+    for index in range(len(DUE)):
         latency, service, status = SAMPLES.get(index) or (max(0.0, now - due_at(index)), 0.0, 0)
-        rows.append((index / PLAN["rate"], latency, service, status, index % len(KINDS)))
+        rows.append((DUE[index], latency, service, status, KIND[index]))
     Path(PLAN["samples"]).write_text(json.dumps(rows))

@@ -25,11 +25,10 @@ class LoadResult:
     status: NDArray[np.int64]  # [n]
     kind: NDArray[np.int64]  # [n] index into kinds
     kinds: Sequence[str]
-    rate: float
     report: Path
 
     @classmethod
-    def read(cls, samples: Path, kinds: Sequence[str], *, rate: float, report: Path) -> LoadResult:
+    def read(cls, samples: Path, kinds: Sequence[str], report: Path) -> LoadResult:
         """Reads the rows that the locustfile left."""
         rows = np.array(json.loads(samples.read_text()), dtype=np.float64).reshape(-1, 5)
         rows = rows[np.argsort(rows[:, 0], kind="stable")]
@@ -40,7 +39,6 @@ class LoadResult:
             status=rows[:, 3].astype(np.int64),
             kind=rows[:, 4].astype(np.int64),
             kinds=kinds,
-            rate=rate,
             report=report,
         )
 
@@ -57,13 +55,12 @@ class LoadResult:
     @property
     def throughput(self) -> float:
         """Answers with 200 a second, from the first due to the last answered."""
-        end = float((self.at_s + self.latency_ms / 1e3).max())
-        return (self.requests - self.errors) / max(end, 1.0 / self.rate)
+        span = float((self.at_s + self.latency_ms / 1e3).max() - self.at_s.min())
+        return (self.requests - self.errors) / max(span, 1e-3)
 
-    def first(self, seconds: float) -> tuple[LoadResult, LoadResult]:
-        """The requests due in the first `seconds` (warm-up), and all others."""
-        early = self.at_s < seconds
-        return self._rows(early), self._rows(~early)
+    def due(self, start: float, end: float = np.inf) -> LoadResult:
+        """The requests that were due at start <= seconds < end."""
+        return self.where((self.at_s >= start) & (self.at_s < end))
 
     def percentile(self, q: float, kind: str | None = None) -> tuple[float, float, float]:
         """Percentile q (0 to 100) of the latency in ms, and its 95 % interval.
@@ -81,7 +78,8 @@ class LoadResult:
         low, high = np.percentile(again, [2.5, 97.5])
         return value, float(low), float(high)
 
-    def _rows(self, mask: NDArray[np.bool_]) -> LoadResult:
+    def where(self, mask: NDArray[np.bool_]) -> LoadResult:
+        """Some of the requests."""
         return LoadResult(
             self.at_s[mask],
             self.latency_ms[mask],
@@ -89,6 +87,5 @@ class LoadResult:
             self.status[mask],
             self.kind[mask],
             self.kinds,
-            self.rate,
             self.report,
         )
