@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, ConfigDict
 
 from sevenfold.candidate import Candidate, Utc
+from sevenfold.judging import judge_slice
 from sevenfold.measurement import Measurement
 from sevenfold.policy import Metric, Policy
 from sevenfold.promotion import Promotion
-from sevenfold.readings import Subject, content, distinct, mature, require_fresh, require_usable
-from sevenfold.rules import RULES, Case, Outcome, Unusable, words
-from sevenfold.rules.spending import spend
+from sevenfold.readings import Subject
+from sevenfold.reasons import is_near_limit, summary, with_consequence
+from sevenfold.rules import RULES, Case, Outcome, words
 from sevenfold.verdict import Verdict, worst
 
 
@@ -105,7 +106,7 @@ def judge(
     for metric in policy.metrics:
         found = _judge_metric(metric, by_metric[metric.activity, metric.metric], subject, max(rivals, 1))
         until = promotion.began_at + (metric.deadline or timedelta(0))
-        found = [_with_consequence(result, metric, until, now) for result in found]
+        found = [with_consequence(result, metric, until, now) for result in found]
         waits += [until for result in found if result.decides and result.verdict is Verdict.INCONCLUSIVE]
         results += found
 
@@ -117,7 +118,7 @@ def judge(
         environment=policy.environment,
         policy_hash=policy.hash,
         verdict=verdict,
-        reason=_summary(verdict, results),
+        reason=summary(verdict, results),
         metrics=tuple(results),
         decide_by=decide_by,
         overdue=decide_by is not None and now >= decide_by,
@@ -147,7 +148,7 @@ def _judge_metric(
     results = []
     for slice in slices:
         of_slice = [reading for reading in readings if reading.slice == slice]
-        outcome = _judge_slice(replace(case, readings=of_slice), subject, slice)
+        outcome = judge_slice(replace(case, readings=of_slice), subject, slice)
         too_small = slice is not None and 0 < outcome.n < metric.min_slice_size
         decides = metric.dry_run is None and not too_small
         results.append(_result(metric, slice, outcome, decides=decides, compared=case.compared))
@@ -178,115 +179,6 @@ def _slices(metric: Metric, readings: Sequence[Measurement]) -> list[str | None]
     return list(metric.slices)
 
 
-def _judge_slice(case: Case, subject: Subject, slice: str | None) -> Outcome:
-    """One metric of one slice; whatever is wrong with its readings ends as Error with the fact."""
-    metric = case.metric
-    try:
-        if not case.readings:
-            against = f" against the {metric.baseline}" if metric.baseline != "none" and case.compared else ""
-            raise Unusable(f"{metric.activity} left no reading of it{against}")
-        if metric.polled:
-            return _judge_polled(case, subject)
-        return _judge_once(case, subject)
-    except Unusable as unusable:
-        of = f" of {slice}" if slice else ""
-        return Outcome(Verdict.ERROR, f"{words.name(metric.metric)}{of}: {unusable}")
-
-
-def _judge_once(case: Case, subject: Subject) -> Outcome:
-    """The newest reading decides; of several windows (interval keys) that of the last one."""
-    metric = case.metric
-    last = max(reading.interval or "" for reading in case.readings)
-    tries = [reading for reading in case.readings if (reading.interval or "") == last]
-    newest = max(tries, key=lambda reading: (reading.measured_at, reading.model_dump_json()))
-    require_usable(newest, metric, subject)
-    require_fresh(newest, metric, subject)
-    if not mature([newest], metric, subject):
-        raise Unusable("its labels are not final yet")
-    case = _spent(case, newest, len({content(reading) for reading in tries}), subject.uses)
-    return _on_enough(RULES[metric.rule].judge(replace(case, readings=[newest])), case)
-
-
-def _spent(case: Case, reading: Measurement, tries: int, uses: int) -> Case:
-    """Looking again costs alpha: at a test set that was used before, or by measuring until it passes."""
-    budget = case.metric.max_uses
-    looks = tries
-    if budget is not None:
-        uses = max(uses, int((reading.counts or {}).get("uses", 1)))
-        if uses > budget:
-            raise Unusable(f"its test set has been used {uses} times, and its budget is {budget} uses")
-        looks += uses - 1
-    if looks == 1 and budget is None:
-        return case
-    return replace(case, alpha_pass=spend(case.alpha_pass, looks), alpha_fail=spend(case.alpha_fail, looks))
-
-
-def _judge_polled(case: Case, subject: Subject) -> Outcome:
-    """All intervals so far, together by a live rule, else one by one against the limits on failures."""
-    metric, rule = case.metric, RULES[case.metric.rule]
-    usable, flaws = [], []
-    for reading in distinct(case.readings):
-        try:
-            require_usable(reading, metric, subject)
-            usable.append(reading)
-        except Unusable as unusable:
-            flaws.append(f"in interval {reading.interval} {unusable}")
-    if len(flaws) > metric.error_limit:
-        raise Unusable(f"{flaws[0]} ({len(flaws)} unusable intervals, {metric.error_limit} are tolerated)")
-    if not usable:
-        raise Unusable("no interval is usable")
-    require_fresh(max(usable, key=lambda reading: reading.measured_at), metric, subject)
-    readings = mature(usable, metric, subject)
-    if not readings:
-        young = f"{words.name(metric.metric)}: the labels of all {len(usable)} intervals are still to come"
-        return Outcome(Verdict.INCONCLUSIVE, young)
-    together = rule.live
-    case = replace(case, readings=readings)
-    outcome = _on_enough(rule.judge(case), case) if together else _one_by_one(case)
-    if outcome.verdict is Verdict.SUCCESSFUL and len(readings) < metric.count:
-        short = f"{outcome.finding}, but only {len(readings)} of {metric.count} intervals have passed"
-        return replace(outcome, verdict=Verdict.INCONCLUSIVE, finding=short)
-    if flaws:
-        return replace(outcome, finding=f"{outcome.finding}; {len(flaws)} unusable intervals left out")
-    return outcome
-
-
-def _one_by_one(case: Case) -> Outcome:
-    """Argo Rollouts' limits: so many failed and so many undecided intervals are tolerated."""
-    metric = case.metric
-    outcomes = [
-        _on_enough(RULES[metric.rule].judge(replace(case, readings=[r])), case) for r in case.readings
-    ]
-    failed = [outcome for outcome in outcomes if outcome.verdict is Verdict.FAILED]
-    undecided = [outcome for outcome in outcomes if outcome.verdict is Verdict.INCONCLUSIVE]
-    n = sum(outcome.n for outcome in outcomes)
-    if len(failed) > metric.failure_limit:
-        tolerated = f"in {len(failed)} of {len(outcomes)} intervals, {metric.failure_limit} are tolerated"
-        return replace(failed[-1], n=n, finding=f"{failed[-1].finding} ({tolerated})")
-    if len(undecided) > metric.inconclusive_limit:
-        tolerated = (
-            f"in {len(undecided)} of {len(outcomes)} intervals, {metric.inconclusive_limit} are tolerated"
-        )
-        return replace(undecided[-1], n=n, finding=f"{undecided[-1].finding} ({tolerated})")
-    fine = len(outcomes) - len(failed) - len(undecided)
-    return replace(
-        outcomes[-1],
-        verdict=Verdict.SUCCESSFUL,
-        n=n,
-        finding=f"{outcomes[-1].finding} (fine in {fine} of {len(outcomes)} intervals)",
-    )
-
-
-def _on_enough(outcome: Outcome, case: Case) -> Outcome:
-    """Below min_sample nothing passes, and nothing fails but by a live rule, which is valid at any size."""
-    metric, rule = case.metric, RULES[case.metric.rule]
-    may_fail = rule.live or not rule.statistical or metric.deterministic
-    if outcome.n >= metric.min_sample or (outcome.verdict is Verdict.FAILED and may_fail):
-        return outcome
-    few = f"{outcome.finding}, but on {outcome.n:,} only, and {metric.min_sample:,} are needed"
-    return replace(outcome, verdict=Verdict.INCONCLUSIVE, finding=few)
-
-
 def _result(
     metric: Metric, slice: str | None, outcome: Outcome, *, decides: bool = True, compared: bool = True
 ) -> MetricResult:
@@ -303,76 +195,5 @@ def _result(
         high=outcome.high,
         decides=decides,
         compared=compared,
-        warning=outcome.verdict is Verdict.SUCCESSFUL and _is_near_limit(metric, outcome.value),
+        warning=outcome.verdict is Verdict.SUCCESSFUL and is_near_limit(metric, outcome.value),
     )
-
-
-def _is_near_limit(metric: Metric, value: float | None) -> bool:
-    if metric.warn is None or value is None:
-        return False
-    if isinstance(metric.warn, tuple):
-        return not metric.warn[0] <= value <= metric.warn[1]
-    return value < metric.warn if metric.direction == "higher" else value > metric.warn
-
-
-def _with_consequence(result: MetricResult, metric: Metric, until: datetime, now: datetime) -> MetricResult:
-    """Completes the sentence: fact and rule are there, what follows from them is added."""
-    verdict, reason = result.verdict, result.reason
-    if verdict is Verdict.FAILED and not metric.critical and result.decides:
-        verdict = Verdict.INCONCLUSIVE
-        consequence = "not good enough, and as the metric is not critical a person decides"
-    elif not result.decides:
-        consequence = (
-            f"recorded only, as it is a dry run until {metric.dry_run.until}"
-            if metric.dry_run
-            else f"recorded only, as fewer than {metric.min_slice_size:,} are too few to decide"
-        )
-    elif verdict is Verdict.SUCCESSFUL:
-        consequence = "good enough to go on"
-        if result.warning:
-            consequence += f", with a warning as it is beyond {_mark(metric)}"
-        if not result.compared and metric.limit is not None:
-            consequence += " (no champion: nothing compared)"
-    elif verdict is Verdict.INCONCLUSIVE:
-        consequence = (
-            "not proven either way, so the champion stays and a person decides"
-            if now >= until
-            else f"not proven either way, so the champion stays and the sample grows until {_at(until)}"
-        )
-    elif verdict is Verdict.ERROR:
-        consequence = "nothing is promoted until this is put right"
-    else:
-        consequence = "not good enough, the candidate is rejected"
-    return result.model_copy(update={"verdict": verdict, "reason": f"{reason}: {consequence}."})
-
-
-def _at(moment: datetime) -> str:
-    return f"{moment.day} {moment:%B %H:%M} UTC"
-
-
-def _mark(metric: Metric) -> str:
-    marks = metric.warn if isinstance(metric.warn, tuple) else (metric.warn or 0.0,)
-    return " to ".join(words.amount(mark, metric.unit) for mark in marks)
-
-
-def _summary(verdict: Verdict, results: Sequence[MetricResult]) -> str:
-    """One sentence for the person on call: the worst thing that was found, and how the others stand."""
-    deciding = [result for result in results if result.decides]
-    chosen = [result for result in deciding if result.verdict is verdict]
-    if not chosen:
-        return "Nothing decided anything: nothing is promoted until this is put right."
-    if verdict is Verdict.SUCCESSFUL:
-        skipped = sum(not result.compared for result in deciding)
-        warned = [result for result in deciding if result.warning]
-        said = f"All {len(deciding)} metrics are good enough"
-        said += f" ({skipped} without a champion to compare with)" if skipped else ""
-        said += f", {len(warned)} with a warning" if warned else ""
-        return f"{said}. {_capital((warned or chosen)[0].reason)}"
-    others = len(chosen) - 1
-    return _capital(chosen[0].reason) + (
-        f" {others} more of {len(deciding)} metrics are {verdict}." if others else ""
-    )
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]

@@ -222,6 +222,8 @@ def _complaints_of_polling(metric: Metric, given: set[str]) -> Iterable[str]:
             f"rule {rule.name} may be looked at once only, and interval has it looked at again and again: "
             "use rate_ratio or binomial, or drop interval"
         )
+    if metric.polled and metric.deadline is None:
+        yield "interval without a deadline: say when no larger sample is waited for"
     for key in _POLLED:
         if key in given and not metric.polled:
             yield f"{key} without interval"
@@ -295,3 +297,7 @@ def load_policy(path: Path) -> Policy:
 def schema() -> str:
     """JSON schema of a gate file, by which editors complete it; checked in as policy.schema.json."""
     return json.dumps(Policy.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema(), encoding="utf-8")

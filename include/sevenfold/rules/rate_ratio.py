@@ -149,7 +149,7 @@ def _refuse_unfair_split(readings: Sequence[Measurement]) -> None:
         n1, n0 = (sum(arm) for arm in list(zip(*planned, strict=True))[:2])
         expected = sum((a + b) * share for a, b, share in planned)
         raise Unusable(
-            f"{_name(readings[0])}: the candidate got {n1:,.0f} of {n1 + n0:,.0f} requests where "
+            f"the candidate got {n1:,.0f} of {n1 + n0:,.0f} requests where "
             f"{expected:,.0f} were planned, and the evidence is {odds(evidence)} that the split is another"
         )
 
