@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from sevenfold import release
 from sevenfold.artifacts import ArtifactStore, open_artifacts

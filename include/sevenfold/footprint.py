@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from types import TracebackType
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 
 def memory(roots: Iterable[int]) -> int:

@@ -1,0 +1,69 @@
+"""A performance: starts the stack, plays a model's story on it, measures what it cost, and sums it up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+from rich.console import Console
+
+from sevenfold import stack
+from sevenfold.demo import Narrator
+from sevenfold.footprint import PeakMemory, memory
+from sevenfold.settings import Settings
+from sevenfold.spec import load_spec
+from sevenfold.store import open_store
+from sevenfold.summary import Cost, tell
+from sevenfold.supervision import Supervisor
+
+SETTLE_S = 5.0
+"""How long nothing happens before the memory of the idle stack is read."""
+
+
+def perform(model: str, settings: Settings, console: Console, approve_after: float | None) -> None:
+    """Plays the story of `model` from where it stands, and prints its summary.
+
+    Args:
+        approve_after: seconds that a person has to give each approval before it is given; None waits for one.
+
+    Raises:
+        SevenfoldError: the stack cannot start, or the story took another turn than the data say it should.
+    """
+    spec = load_spec(model, settings.models)
+    story = spec.entry("story")
+    began = time.monotonic()
+    stack.up(settings, console.print)
+    roots = _roots(settings)
+    console.print(f"the stack runs after {time.monotonic() - began:.0f} s; Airflow: {settings.airflow_url}")
+    narrator = Narrator(
+        spec=spec,
+        store=open_store(settings.evidence_url),
+        settings=settings,
+        requester=stack.airflow(settings, "admin"),
+        approver=stack.airflow(settings, "approver"),
+        player=lambda start, end: replay(model, settings, start, end, lambda line: None),
+        console=console,
+        approve_after=approve_after,
+    )
+    with PeakMemory(roots) as used:
+        story(narrator)
+    wall = time.monotonic() - began
+    time.sleep(SETTLE_S)
+    tell(narrator.store, spec, settings, console, Cost(wall, used.peak, memory(roots[:1])))
+
+
+def replay(
+    model: str, settings: Settings, start: datetime, end: datetime, progress: Callable[[str], None]
+) -> Any:
+    """Plays the real requests of [start, end) through the gateway; labels follow when they became known."""
+    raise NotImplementedError
+
+
+def _roots(settings: Settings) -> tuple[int, ...]:
+    """The processes below which everything runs: supervisord first, then this one."""
+    supervisor = Supervisor(settings.home)
+    parts = {psutil.Process(program.pid).ppid() for program in supervisor.status() if program.pid}
+    return (*sorted(parts), psutil.Process().pid)

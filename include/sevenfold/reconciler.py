@@ -1,0 +1,74 @@
+"""Keeps router and registry in step with the release rows, as long as it runs.
+
+    python -m sevenfold.reconciler
+
+Whoever changes a row may ask for it at once (`reconcile_now`); this process is for everything else: a change
+whose maker was killed, a gateway that was restarted, a registry that was down.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+from sevenfold.errors import SevenfoldError
+from sevenfold.gateway import local_gateway
+from sevenfold.mlflow_aliases import MlflowAliases
+from sevenfold.reconcile import Reconciled, reconcile
+from sevenfold.release import row
+from sevenfold.settings import Settings, settings
+from sevenfold.spec import models
+from sevenfold.store import Store, open_store
+
+EVERY_S = 0.5
+AGAIN_S = 10.0
+"""How long after a failure, or without any change, a model is reconciled again."""
+
+
+def reconcile_now(store: Store, model: str, settings: Settings) -> Reconciled:
+    """Makes the gateway and MLflow's aliases those of the model's release row."""
+    aliases = MlflowAliases(settings.mlflow_url, store.candidate)
+    return reconcile(store, model, local_gateway(), aliases)
+
+
+class Follower:
+    """Reconciles a model when its row has changed, and from time to time when it has not."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._done: dict[str, tuple[int, float]] = {}
+        self._said: dict[str, str] = {}
+
+    def look(self, model: str) -> None:
+        """One look at one model; what goes wrong is said once and tried again."""
+        try:
+            generation = row(self._store, model).generation
+            seen, when = self._done.get(model, (0, 0.0))
+            if generation == seen and time.monotonic() - when < AGAIN_S:
+                return
+            self._done[model] = (generation, time.monotonic())
+            trouble = reconcile_now(self._store, model, self._settings).aliases_lag or ""
+        except SevenfoldError as error:
+            self._done[model] = (-1, time.monotonic())
+            trouble = str(error)
+        if trouble != self._said.get(model, ""):
+            print(f"{model}: {trouble or 'in step again'}", flush=True)
+            self._said[model] = trouble
+
+
+def main() -> None:
+    """Follows all models until SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    here = settings()
+    follower = Follower(open_store(here.evidence_url), here)
+    while not stop.wait(EVERY_S):
+        for model in models(here.models):
+            follower.look(model)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""The local stack: which programs it is, and how it starts, is looked at, and stops.
+
+One supervisord keeps all of them running: Airflow, MLflow, Envoy, the reconciler, and the model servers that
+activities deploy later. Starting what runs already changes nothing, so a start that was cut short is simply
+started again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import httpx
+
+from sevenfold.airflow_client import AirflowClient
+from sevenfold.errors import SevenfoldError
+from sevenfold.gateway import local_gateway
+from sevenfold.secrets import airflow_passwords, private_folder
+from sevenfold.settings import REPOSITORY, Settings
+from sevenfold.store import open_store
+from sevenfold.supervision import Program, Supervisor
+
+Progress = Callable[[str], None]
+
+LAYOUT = "1"
+"""Version of the state folder's layout; another one is refused instead of half-understood."""
+FREE_BYTES = 2 << 30
+START_LIMIT_S = 240.0
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "OMP_NUM_THREADS": "1",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+class CannotStart(SevenfoldError):
+    """The stack cannot start here as things are."""
+
+
+def up(settings: Settings, progress: Progress) -> None:
+    """Starts what does not run yet, and returns when everything answers.
+
+    Raises:
+        CannotStart: a port is taken, the disk full, the state folder not ours, or a part did not come up.
+    """
+    _prepare(settings)
+    supervisor = Supervisor(settings.home)
+    running = {program.name for program in supervisor.status()} if supervisor.running() else set()
+    parts = [program for program in programs(settings) if program.name not in running]
+    for part in parts:
+        _require_free_port(settings, part.name)
+    open_store(settings.evidence_url)
+    supervisor.start()
+    for part in parts:
+        progress(f"starting {part.name}")
+        supervisor.add(part)
+    for name, answers in _checks(settings).items():
+        _wait(name, answers, supervisor)
+        progress(f"{name} answers")
+
+
+def down(settings: Settings) -> bool:
+    """Stops everything; what was decided and measured stays. False when nothing ran."""
+    supervisor = Supervisor(settings.home)
+    if not supervisor.running():
+        return False
+    supervisor.shutdown()
+    return True
+
+
+def programs(settings: Settings) -> list[Program]:
+    """The parts of the stack that run from the beginning."""
+    python = sys.executable
+    environment = {
+        **QUIET,
+        "SEVENFOLD_HOME": str(settings.home),
+        "SEVENFOLD_MODELS": str(settings.models),
+        "SEVENFOLD_MLFLOW_URL": settings.mlflow_url,
+        "SEVENFOLD_GATEWAY_URL": settings.gateway_url,
+        "SEVENFOLD_AIRFLOW_URL": settings.airflow_url,
+        "PYTHONPATH": f"{REPOSITORY / 'include'}:{REPOSITORY / 'plugins'}",
+    }
+    mlflow = urlsplit(settings.mlflow_url)
+    tracking = private_folder(settings.home / "mlflow")
+    return [
+        local_gateway().program(),
+        Program(
+            "airflow",
+            (python, "-m", "sevenfold_airflow.embedded"),
+            env=environment,
+            directory=settings.home,
+            stopwaitsecs=30,
+            priority=300,
+        ),
+        Program(
+            "mlflow",
+            (
+                *(
+                    python,
+                    "-m",
+                    "mlflow",
+                    "server",
+                    "--host",
+                    str(mlflow.hostname),
+                    "--port",
+                    str(mlflow.port),
+                ),
+                *("--workers", "1", "--backend-store-uri", f"sqlite:///{tracking}/mlflow.db"),
+                *("--artifacts-destination", f"file://{tracking}/artifacts", "--serve-artifacts"),
+            ),
+            # job execution is for evaluating language models: 13 processes and 1.2 GB that nothing here needs
+            env={**environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            directory=tracking,
+            stopasgroup=True,
+            priority=200,
+        ),
+        Program(
+            "reconciler",
+            (python, "-m", "sevenfold.reconciler"),
+            env=environment,
+            directory=settings.home,
+            priority=150,
+        ),
+    ]
+
+
+def airflow(settings: Settings, user: str) -> AirflowClient:
+    """Airflow's API, signed in as one of its users."""
+    return AirflowClient(settings.airflow_url, user, airflow_passwords(settings.secrets)[user])
+
+
+def _prepare(settings: Settings) -> None:
+    """Makes the state folder, or makes sure that the one that is there is ours and can be written."""
+    layout = settings.home / "layout"
+    try:
+        private_folder(settings.home)
+        if not layout.exists():
+            layout.write_text(LAYOUT)
+        found = layout.read_text().strip()
+        free = shutil.disk_usage(settings.home).free
+    except OSError as error:
+        raise CannotStart(f"the state folder {settings.home} cannot be used: {error.strerror}") from error
+    if found != LAYOUT:
+        raise CannotStart(
+            f"the state folder {settings.home} has layout {found or 'none'}, this version needs {LAYOUT}: "
+            "move it away, or set SEVENFOLD_HOME to another folder"
+        )
+    if free < FREE_BYTES:
+        raise CannotStart(
+            f"only {free >> 20:,} MiB are free where {settings.home} lies, {FREE_BYTES >> 20:,} MiB are "
+            "needed: free some, or set SEVENFOLD_HOME to a folder on another disk"
+        )
+
+
+def _require_free_port(settings: Settings, part: str) -> None:
+    url = {
+        "airflow": settings.airflow_url,
+        "mlflow": settings.mlflow_url,
+        "gateway": settings.gateway_url,
+    }.get(part)
+    if url is None:
+        return
+    address = urlsplit(url)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.hostname or "127.0.0.1", address.port or 80))
+        except OSError as error:
+            raise CannotStart(
+                f"port {address.port}, where {part} should listen, is taken ({error.strerror}): stop who "
+                f"holds it, or set SEVENFOLD_{part.upper()}_URL to another address"
+            ) from error
+
+
+def _checks(settings: Settings) -> dict[str, Callable[[], bool]]:
+    client = airflow(settings, "admin")
+    return {
+        "mlflow": lambda: _answers(f"{settings.mlflow_url}/health"),
+        "gateway": lambda: _answers(f"{settings.gateway_url}/healthz"),
+        "airflow": client.healthy,
+    }
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _wait(name: str, answers: Callable[[], bool], supervisor: Supervisor) -> None:
+    started = time.monotonic()
+    while not answers():
+        state = supervisor.program(name).state
+        if state in ("FATAL", "EXITED") or time.monotonic() - started > START_LIMIT_S:
+            raise CannotStart(
+                f"{name} did not come up (supervisord says {state}); the last lines of its log, "
+                f"{supervisor.program(name).log}:\n{supervisor.tail(name, 8)}"
+            )
+        time.sleep(0.25)

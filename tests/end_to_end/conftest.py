@@ -1,0 +1,99 @@
+"""One real stack for all end-to-end tests, on free ports and in a new folder."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sevenfold import stack
+from sevenfold.airflow_client import AirflowClient
+from sevenfold.settings import Settings
+from sevenfold.store import Store, open_store
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack, the command line that belongs to it, and its two users."""
+
+    settings: Settings
+    environment: dict[str, str]
+    store: Store
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs `sevenfold <arguments>` against this stack."""
+        done = subprocess.run(
+            [sys.executable, "-m", "sevenfold.cli", *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=400,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"sevenfold {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        return done
+
+    def airflow(self, user: str) -> AirflowClient:
+        """Airflow's API as one of its users."""
+        return stack.airflow(self.settings, user)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback below the range that systems give to outgoing connections."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+    return found
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack, started by its own command and stopped by it."""
+    home = tmp_path_factory.mktemp("sevenfold")
+    ports = free_ports(3)
+    own = {
+        "SEVENFOLD_HOME": str(home),
+        "SEVENFOLD_AIRFLOW_URL": f"http://127.0.0.1:{ports[0]}",
+        "SEVENFOLD_MLFLOW_URL": f"http://127.0.0.1:{ports[1]}",
+        "SEVENFOLD_GATEWAY_URL": f"http://127.0.0.1:{ports[2]}",
+    }
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SEVENFOLD_", "AIRFLOW"))
+    }
+    environment = {
+        **inherited,
+        **own,
+        "PYTHONPATH": f"{ROOT / 'include'}:{ROOT / 'plugins'}",
+        "OMP_NUM_THREADS": "1",
+    }
+    settings = Settings(
+        home=home,
+        airflow_url=own["SEVENFOLD_AIRFLOW_URL"],
+        mlflow_url=own["SEVENFOLD_MLFLOW_URL"],
+        gateway_url=own["SEVENFOLD_GATEWAY_URL"],
+    )
+    store = open_store(settings.evidence_url, settings.secrets / "evidence")
+    here = Stack(settings, environment, store)
+    try:
+        here.run("up")
+        yield here
+    finally:
+        here.run("down")
