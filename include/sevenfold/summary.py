@@ -11,6 +11,7 @@ from rich.table import Table
 
 from sevenfold.activity import FINISHED
 from sevenfold.environments import ENVIRONMENTS
+from sevenfold.measurement import Measurement
 from sevenfold.settings import Settings
 from sevenfold.spec import ModelSpec
 from sevenfold.store import Store
@@ -34,6 +35,7 @@ def tell(store: Store, spec: ModelSpec, settings: Settings, console: Console, co
     _candidates(store, spec, console)
     _verdicts(store, spec, console)
     _alerts(store, spec, console)
+    _quality(store, spec, settings, console)
     _costs(store, spec, console, cost)
     _where(settings, console)
 
@@ -71,6 +73,34 @@ def _alerts(store: Store, spec: ModelSpec, console: Console) -> None:
     console.print("\n[bold]Alerts[/]")
     for alert in store.alerts(spec.name):
         console.print(f"{alert.window}  {alert.state}: {alert.reason} {alert.outcome or ''}", markup=False)
+
+
+def _quality(store: Store, spec: ModelSpec, settings: Settings, console: Console) -> None:
+    """Every week that monitoring has measured, under the champion of that week."""
+    weeks: dict[str, dict[str, Measurement]] = defaultdict(dict)
+    plot = None
+    for move in store.promotions(spec.name, "monitoring"):
+        for reading in store.measurements(move.id, "monitor"):
+            if reading.interval and reading.slice is None:
+                weeks[reading.interval][reading.metric] = reading
+        drawn = [report.path for report in store.reports(move.id) if report.path.endswith("/log_loss.png")]
+        plot = (drawn or [plot])[-1]
+    table = Table("week", "champion", "log loss", "95 % interval", "observed over expected", box=None)
+    for week in sorted(weeks):
+        loss, ratio = weeks[week].get("log_loss"), weeks[week].get("observed_over_expected")
+        if loss is None or ratio is None:
+            continue
+        table.add_row(
+            week,
+            loss.candidate,
+            f"{loss.value:.3f}",
+            f"{loss.low:.3f} to {loss.high:.3f}" if loss.low is not None else "",
+            f"{ratio.value:.2f}",
+        )
+    console.print("\n[bold]Quality in production, week by week[/]")
+    console.print(table)
+    if plot:
+        console.print(f"as a plot: {settings.airflow_url}/sevenfold/reports/{plot}")
 
 
 def _costs(store: Store, spec: ModelSpec, console: Console, cost: Cost) -> None:
