@@ -78,23 +78,23 @@ def _alerts(store: Store, spec: ModelSpec, console: Console) -> None:
 def _quality(store: Store, spec: ModelSpec, settings: Settings, console: Console) -> None:
     """Every week that monitoring has measured, under the champion of that week."""
     weeks: dict[str, dict[str, Measurement]] = defaultdict(dict)
-    plot = None
+    plot = ""
     for move in store.promotions(spec.name, "monitoring"):
         for reading in store.measurements(move.id, "monitor"):
             if reading.interval and reading.slice is None:
                 weeks[reading.interval][reading.metric] = reading
-        drawn = [report.path for report in store.reports(move.id) if report.path.endswith("/log_loss.png")]
-        plot = (drawn or [plot])[-1]
+        for report in store.reports(move.id):
+            plot = report.path if report.path.endswith("/log_loss.png") else plot
     table = Table("week", "champion", "log loss", "95 % interval", "observed over expected", box=None)
     for week in sorted(weeks):
         loss, ratio = weeks[week].get("log_loss"), weeks[week].get("observed_over_expected")
-        if loss is None or ratio is None:
+        if loss is None or ratio is None or loss.value is None or ratio.value is None:
             continue
         table.add_row(
             week,
             loss.candidate,
             f"{loss.value:.3f}",
-            f"{loss.low:.3f} to {loss.high:.3f}" if loss.low is not None else "",
+            f"{loss.low:.3f} to {loss.high:.3f}" if loss.low is not None and loss.high is not None else "",
             f"{ratio.value:.2f}",
         )
     console.print("\n[bold]Quality in production, week by week[/]")
