@@ -1,0 +1,142 @@
+"""drift: are the rows and the scores of the last weeks like those that the champion was trained on?"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sevenfold import drift, plots
+from sevenfold.activity import Activity, run
+from sevenfold.artefact import Scorer
+from sevenfold.candidate import Candidate
+from sevenfold.drift import SCORE, Reference, Shift
+from sevenfold.snapshot import snapshot
+from sevenfold.watch import Watch
+from sevenfold.weeks import Week, within
+
+TOP = 5
+"""Features named in measurements; all are in the plot and the report."""
+SAMPLE = 3000
+"""Rows of each side in the report for people: its cost grows with rows, what it shows does not."""
+
+
+def main(activity: Activity) -> None:
+    """Compares each complete week with the champion's reference; the report for people shows the last one."""
+    watch = Watch(activity)
+    champion = watch.champion
+    if champion is None:
+        activity.progress(f"{activity.promotion.model} has no champion: there is no reference to drift from")
+        return
+    reference = watch.reference(champion)
+    activity.report("reference.json", reference.model_dump_json(indent=1), "Reference: what is usual")
+    rows = watch.champion_rows(["probability", *activity.spec.columns])
+    full = [
+        (week, inside)
+        for week in watch.weeks
+        if (inside := within(rows, week)).num_rows >= watch.rule.min_rows
+    ]
+    if not full:
+        activity.progress(
+            f"{champion.id} has no complete week with {watch.rule.min_rows:,} answers: nothing to compare"
+        )
+        return
+    shifts = {week: drift.compare(reference, inside, inside["probability"]) for week, inside in full}
+    for week, inside in full:
+        measure(activity, reference, week, shifts[week], inside.num_rows)
+    week, inside = full[-1]
+    draw(activity, reference, shifts)
+    if activity.promotion.params.get("report", True):
+        with activity.phase("writing the drift report for people"):
+            activity.report(
+                "drift.html", evidently(activity, champion, inside), f"Drift of {week}, by Evidently"
+            )
+
+
+def measure(activity: Activity, reference: Reference, week: Week, shifts: list[Shift], rows: int) -> None:
+    """Leaves the score's distance, the number of drifted features, and the features that drifted most."""
+    where = {"window": (week.start, week.end), "interval": week.key, "n": rows}
+    scores, features = shifts[0], shifts[1:]
+    activity.measure("score_psi", scores.psi, unit="PSI", counts={"limit": scores.limit}, **where)
+    drifted = [shift for shift in features if shift.drifted]
+    activity.measure("drifted_features", len(drifted), unit=f"of {len(features)}", **where)
+    for shift in drifted[:TOP]:
+        activity.measure(
+            "feature_psi",
+            shift.psi,
+            unit="PSI",
+            slice=shift.column,
+            counts={"limit": shift.limit, "unseen": shift.unseen},
+            **where,
+        )
+
+
+def draw(activity: Activity, reference: Reference, shifts: dict[Week, list[Shift]]) -> None:
+    """Draws the score's distance by week, and every feature's in the last week."""
+    last = list(shifts)[-1]
+    with tempfile.TemporaryDirectory() as folder:
+        path = plots.series(
+            Path(folder) / "score_psi.png",
+            [week.end for week in shifts],
+            {"PSI of the score": ([found[0].psi for found in shifts.values()], None, None)},
+            f"{activity.spec.title}: distance of the week's scores from the reference",
+            "PSI",
+            limits={f"largest of the reference's own {reference.weeks} weeks": reference.limits[SCORE]},
+        )
+        activity.report(path.name, path, "Drift of the score, week by week")
+        path = plots.intervals(
+            Path(folder) / "features.png",
+            [(shift.column, shift.psi / shift.limit, None, None) for shift in shifts[last]],
+            f"{last}: PSI over its limit, by column",
+            "1 = the largest PSI of the reference's own weeks",
+            limit=1.0,
+        )
+        activity.report(path.name, path, "Drift of every column in the last week")
+
+
+def evidently(activity: Activity, champion: Candidate, rows: pa.Table) -> bytes:
+    """Evidently's drift report as one HTML page: a sample of the training rows against one of `rows`."""
+    os.environ["DO_NOT_TRACK"] = "1"
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+
+    spec = activity.spec
+    kept = snapshot(spec, activity.settings.data)
+    training = sample(kept.rows(*champion.train_window, columns=spec.columns))
+    scores = Scorer(activity.model_file(champion)).probability(training)
+    training = training.append_column("probability", pa.array(scores))
+    definition = DataDefinition(
+        numerical_columns=[*spec.numeric, "probability"], categorical_columns=[*spec.categorical]
+    )
+    now, usual = (
+        Dataset.from_pandas(_frame(side, [*spec.columns, "probability"]), data_definition=definition)
+        for side in (sample(rows), training)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "drift.html"
+        Report([DataDriftPreset()]).run(now, usual).save_html(str(path))
+        return path.read_bytes()
+
+
+def sample(rows: pa.Table) -> pa.Table:
+    """Every k-th row, at most `SAMPLE`: all days are in it, and the same rows are chosen every time."""
+    step = max(1, -(-rows.num_rows // SAMPLE))
+    return rows.take(pa.array(range(0, rows.num_rows, step)))
+
+
+def _frame(rows: pa.Table, columns: list[str]):  # type: ignore[no-untyped-def]
+    """A pandas frame whose columns all hold something: Evidently cannot draw a column without a value."""
+    table = rows.select(columns)
+    for number, name in enumerate(columns):
+        if pa.types.is_string(table[name].type):
+            table = table.set_column(number, name, pc.fill_null(table[name], "missing"))
+        else:
+            table = table.set_column(number, name, table[name].cast(pa.float64()))
+    return table.to_pandas()
+
+
+if __name__ == "__main__":
+    run(main)

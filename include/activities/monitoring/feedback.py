@@ -1,0 +1,42 @@
+"""feedback: joins what was predicted with what became of it, matured days only."""
+
+from __future__ import annotations
+
+from sevenfold import joined
+from sevenfold.activity import Activity, run
+from sevenfold.watch import Watch
+from sevenfold.weeks import within
+
+
+def main(activity: Activity) -> None:
+    """Joins the days that have matured, and measures how many labels came back in the champion's weeks."""
+    watch = Watch(activity)
+    model = activity.promotion.model
+    done = joined.update(watch.folder, activity.settings.logs, model, watch.as_of, watch.rule.maturity)
+    activity.progress(
+        f"joined {len(done.days)} days before {watch.end:%Y-%m-%d}: {done.rows:,} predictions, "
+        f"{done.labelled:,} with their label; {done.waiting} days are not matured yet"
+    )
+    if watch.champion is None:
+        activity.progress(f"{model} has no champion: there is nobody to measure")
+        return
+    rows = watch.champion_rows(["id"])
+    for week in watch.weeks:
+        inside = within(rows, week)
+        count, missing = inside.num_rows, inside["label"].null_count
+        if not count:
+            activity.progress(f"{week}: {watch.champion.id} answered nothing")
+            continue
+        activity.measure(
+            "label_coverage",
+            1 - missing / count,
+            unit="share",
+            n=count,
+            window=(week.start, week.end),
+            interval=week.key,
+            counts={"bad": missing, "n": count},
+        )
+
+
+if __name__ == "__main__":
+    run(main)

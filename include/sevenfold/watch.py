@@ -1,0 +1,109 @@
+"""What monitoring looks at: the champion, its matured weeks, its joined rows and its reference."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sevenfold import alarm, drift, joined
+from sevenfold.activity import Activity
+from sevenfold.artefact import Scorer
+from sevenfold.candidate import Candidate
+from sevenfold.snapshot import snapshot
+from sevenfold.weeks import LENGTH, Week, complete
+
+CHAMPION, CHALLENGER, SHADOW = "champion", "challenger", "shadow"
+"""Arms of the prediction log that real traffic goes to."""
+
+
+class Watch:
+    """One run of monitoring: everything as it was known at the promotion's `as_of`."""
+
+    def __init__(self, activity: Activity) -> None:
+        self.activity = activity
+        self.as_of = activity.promotion.as_of
+        self.home = activity.settings.home / "monitoring" / activity.promotion.model
+        self.folder = joined.folder(activity.settings.home, activity.promotion.model)
+
+    @cached_property
+    def rule(self) -> alarm.AlarmRule:
+        """The model's alarm rule."""
+        return alarm.load_rule(self.activity.spec.folder)
+
+    @cached_property
+    def champion(self) -> Candidate | None:
+        """The candidate that this run watches: the one that its promotion carries, else the champion.
+
+        A promotion that carries nobody gets the champion, so that measurements say whom they are of.
+        """
+        promotion = self.activity.store.promotion(self.activity.promotion.id)
+        if promotion.candidate is not None:
+            return self.activity.store.candidate(promotion.candidate)
+        if self.activity.champion is not None:
+            self.activity.store.set_promotion_candidate(promotion.id, self.activity.champion.id)
+        return self.activity.champion
+
+    @cached_property
+    def end(self) -> datetime:
+        """All labels before this moment must be known."""
+        return joined.matured(self.as_of, self.rule.maturity)
+
+    @cached_property
+    def weeks(self) -> list[Week]:
+        """The last complete, matured weeks, as many as the rule looks back."""
+        anchor = self.activity.spec.data.starts
+        start = self.end - (self.rule.look_back + 1) * LENGTH
+        return complete(anchor, start, self.end)[-self.rule.look_back :]
+
+    def rows(
+        self,
+        columns: Sequence[str] | None = None,
+        arms: Sequence[str] = (CHAMPION,),
+        start: datetime | None = None,
+    ) -> pa.Table:
+        """Joined rows of real traffic, all candidates, matured and as known at `as_of`."""
+        return joined.read(self.folder, self.as_of, self.rule.maturity, start, columns, arms)
+
+    def champion_rows(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """What the watched champion answered as champion, in the weeks that the rule looks back."""
+        rows = self.rows(columns, start=self.weeks[0].start if self.weeks else self.end)
+        candidate = self.champion.id if self.champion else ""
+        return rows.filter(pc.equal(rows["candidate"], candidate))
+
+    def reference(self, candidate: Candidate) -> drift.Reference:
+        """The frozen reference of a candidate, made of its training rows at first use."""
+        path = self.home / "references" / f"{candidate.id}.json"
+        if path.exists():
+            return drift.Reference.model_validate_json(path.read_text())
+        spec = self.activity.spec
+        with self.activity.phase(f"making the reference of {candidate.id} from its training rows"):
+            rows = snapshot(spec, self.activity.settings.data).rows(
+                *candidate.train_window, columns=spec.columns
+            )
+            scores = Scorer(self.activity.model_file(candidate)).probability(rows).astype(np.float64)
+            reference = drift.reference(
+                candidate.id,
+                rows,
+                scores,
+                candidate.train_window,
+                spec.numeric,
+                spec.categorical,
+                spec.data.starts,
+            )
+        keep(path, reference.model_dump_json(indent=1))
+        return reference
+
+
+def keep(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    half = path.with_name(f".{path.name}.{os.getpid()}")
+    half.write_text(text)
+    half.replace(path)
