@@ -59,7 +59,7 @@ def environment(
     schedule: Any = None,
     params: dict[str, Param] | None = None,
 ) -> Iterator[DAG]:
-    """The DAG `<model>.<name>`, to be filled with tasks; the task that closes what failed is added at the end.
+    """The DAG `<model>.<name>`, to be filled with tasks; what closes a failed run is added at the end.
 
     Args:
         story: what the environment does and what its colours mean, shown on the DAG's page.

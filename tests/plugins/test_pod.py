@@ -1,0 +1,182 @@
+"""PodOperator: one V1Pod for both runtimes, and what a failed pod says."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
+from kubernetes.client import ApiClient  # noqa: TID253
+from kubernetes.client import models as k8s  # noqa: TID253
+from tests.airflow_home import context
+
+from sevenfold_airflow.pod import PodOperator, PodSettings
+
+
+def operator(code: str = "", *, settings: PodSettings | None = None, **more: Any) -> PodOperator:
+    given = {"image": "trainer", "cmds": ["python", "-c", code], "random_name_suffix": False}
+    with DAG("toy.training", schedule=None):
+        made = PodOperator(task_id="train", **given | more)
+    task: PodOperator = made.prepare_for_execution()
+    task._pod_settings = settings or PodSettings(runtime="local")
+    return task
+
+
+def run(task: PodOperator) -> None:
+    found = context(task)
+    task.render_template_fields(found)
+    task.execute(found)
+
+
+LABELS = {"model": "toy", "environment": "training", "activity": "train", "run": "{{ run_id }}"}
+
+
+def test_the_pod_is_the_one_expected() -> None:
+    here = PodSettings(
+        registry="registry.example/ml",
+        tag="1.2",
+        namespace="ml-{environment}",
+        image_pull_policy="Never",
+        variables={"SEVENFOLD_MLFLOW_URL": "http://mlflow"},
+        secrets=("evidence",),
+    )
+    task = operator(
+        settings=here,
+        name="toy-training-train",
+        cmds=["python", "-m", "activities.training.train"],
+        arguments=["--run", "{{ run_id }}"],
+        labels=LABELS,
+        container_resources=k8s.V1ResourceRequirements(
+            requests={"cpu": "1", "memory": "2Gi"}, limits={"memory": "2Gi"}
+        ),
+    )
+    found = context(task, run_id="manual__2026-11-23T10:00:00+00:00")
+    task.render_template_fields(found)
+    pod = ApiClient().sanitize_for_serialization(task.build_pod_request_obj(found, dry_run=True))
+    labels = pod["metadata"].pop("labels")
+    assert labels["model"] == "toy"
+    assert labels["activity"] == "train"
+    assert ":" not in labels["run"]
+    assert pod["metadata"] == {"annotations": {}, "name": "toy-training-train", "namespace": "ml-training"}
+    assert pod["spec"]["restartPolicy"] == "Never"
+    assert pod["spec"]["containers"] == [
+        {
+            "name": "base",
+            "image": "registry.example/ml/trainer:1.2",
+            "imagePullPolicy": "Never",
+            "command": ["python", "-m", "activities.training.train"],
+            "args": ["--run", "manual__2026-11-23T10:00:00+00:00"],
+            "env": [{"name": "SEVENFOLD_MLFLOW_URL", "value": "http://mlflow"}],
+            "envFrom": [{"secretRef": {"name": "evidence"}}],
+            "ports": [],
+            "resources": {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "2Gi"}},
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "volumeMounts": [],
+        }
+    ]
+
+
+def test_both_runtimes_get_the_same_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    pods = {}
+    monkeypatch.setattr(
+        KubernetesPodOperator,
+        "execute",
+        lambda self, found: pods.update(kubernetes=self.build_pod_request_obj(found, dry_run=True)),
+    )
+    for runtime in ("kubernetes", "local"):
+        task = operator(settings=PodSettings(runtime=runtime), name="toy", labels=LABELS)
+        run(task)
+        if runtime == "local":
+            pods["local"] = task.pod_request_obj
+    plain = {runtime: ApiClient().sanitize_for_serialization(pod) for runtime, pod in pods.items()}
+    assert plain["kubernetes"] == plain["local"]
+
+
+def test_image_names() -> None:
+    here = PodSettings(images={"trainer": "r.example/t@sha256:00"})
+    assert here.image("trainer") == "r.example/t@sha256:00"
+    assert here.image("quality") == "sevenfold/quality:dev"
+    assert here.image("elsewhere/own:3") == "elsewhere/own:3"
+
+
+def test_settings_come_from_the_connection() -> None:
+    task = operator()
+    task._pod_settings = None
+    assert task.pod_settings == PodSettings(runtime="local")
+    with pytest.raises(AirflowFailException, match="extra sevenfold: imagez means nothing here"):
+        PodSettings.of({"sevenfold": {"imagez": {}}})
+
+
+def test_the_error_sentence_of_an_activity_is_the_exception() -> None:
+    code = "import sys; print('working'); print('train: no rows in April', file=sys.stderr); sys.exit({})"
+    with pytest.raises(
+        AirflowException, match=r"train ended with exit code 1 after .* s: train: no rows in April"
+    ):
+        run(operator(code.format(1)))
+    with pytest.raises(AirflowFailException) as failed:
+        run(operator(code.format(64)))
+    assert str(failed.value) == "train: no rows in April"
+
+
+def test_a_killed_pod_says_by_what() -> None:
+    with pytest.raises(
+        AirflowException, match=r"killed by SIGKILL .* lack of memory; its last line: it wrote"
+    ):
+        run(operator("import os; os.kill(os.getpid(), 9)"))
+
+
+def test_a_pod_that_needs_a_cluster_fails_at_once() -> None:
+    with pytest.raises(AirflowFailException, match=r"this pod needs a cluster: .*no command"):
+        run(operator(cmds=[]))
+
+
+def test_the_environment_of_a_local_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEVENFOLD_EXAMPLE", "passed on")
+    run(
+        operator(
+            "import os, sevenfold; e = os.environ; "
+            "assert (e['SEVENFOLD_EXAMPLE'], e['OMP_NUM_THREADS']) == ('passed on', '1'), e; "
+            "assert not [n for n in e if n.startswith('AIRFLOW')]"
+        )
+    )
+
+
+def test_execution_timeout_ends_the_process() -> None:
+    from airflow.sdk.execution_time.timeout import timeout
+
+    task = operator("import time; time.sleep(60)", termination_grace_period=1, execution_timeout=timedelta(1))
+    with pytest.raises(AirflowTaskTimeout), timeout(1):
+        run(task)
+    assert task._local is not None
+    assert task._local._process is not None
+    assert task._local._process.poll() is not None
+    task.on_kill()
+
+
+@pytest.mark.parametrize(("code", "kind"), [(64, AirflowFailException), (1, AirflowException)])
+def test_exit_64_is_not_retried_on_a_cluster(
+    monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
+) -> None:
+    ended = SimpleNamespace(exit_code=code, message="working\ntrain: no rows in April\n")
+    status = SimpleNamespace(name="base", state=SimpleNamespace(terminated=ended))
+
+    def failed(self: Any, found: Any) -> None:
+        self.remote_pod = SimpleNamespace(status=SimpleNamespace(container_statuses=[status]))
+        raise AirflowException("Pod toy returned a failure.")
+
+    monkeypatch.setattr(KubernetesPodOperator, "execute", failed)
+    with pytest.raises(AirflowException) as raised:
+        run(operator(settings=PodSettings(runtime="kubernetes")))
+    assert type(raised.value) is kind
+    assert (str(raised.value) == "train: no rows in April") == (code == 64)
+
+
+def test_on_kill_reaches_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(KubernetesPodOperator, "on_kill", lambda self: seen.append("deleted"))
+    operator(settings=PodSettings(runtime="kubernetes")).on_kill()
+    assert seen == ["deleted"]
