@@ -12,18 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from sevenfold import strict_yaml
+from sevenfold.environments import ENVIRONMENTS
 from sevenfold.errors import SevenfoldError
 from sevenfold.settings import settings
-
-ENVIRONMENTS = (
-    "development",
-    "training",
-    "testing",
-    "staging",
-    "preproduction",
-    "production",
-    "monitoring",
-)
 
 
 class UnknownModel(SevenfoldError):

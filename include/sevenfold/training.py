@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sevenfold.errors import SevenfoldError
+from sevenfold.tabular import Encoder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,6 +40,11 @@ class Examples:
     numeric: NDArray[np.float32]
     categorical: NDArray[np.int64]
     label: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, rows: Any, encoder: Encoder) -> Examples:
+        """Rows with a column `label`, encoded."""
+        return cls(*encoder.encode(rows), np.asarray(rows["label"], np.float32))
 
     def __len__(self) -> int:
         return len(self.label)

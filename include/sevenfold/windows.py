@@ -69,6 +69,14 @@ def windows(spec: ModelSpec, as_of: datetime, window_months: int | None = None) 
     )
 
 
+def rehearsal(spec: ModelSpec, as_of: datetime) -> Windows:
+    """Development's windows: those as of the day the holdout begins.
+
+    Ideas are compared inside the training window, so that none has seen the days it will be tested on.
+    """
+    return windows(spec, windows(spec, as_of).training[1])
+
+
 def months_before(moment: datetime, months: int) -> datetime:
     """The same day of an earlier month, or that month's last day where it has no such day."""
     month = moment.year * 12 + moment.month - 1 - months

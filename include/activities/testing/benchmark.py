@@ -1,0 +1,94 @@
+"""benchmark: is it as good as the champion? Both score the same days, which it has not learned from."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from sevenfold import evaluation, page, plots, quality
+from sevenfold.activity import Activity, run
+from sevenfold.artefact import Scorer
+from sevenfold.evaluation import Floats, Interval
+from sevenfold.quality import Rows
+from sevenfold.snapshot import snapshot
+from sevenfold.windows import windows
+
+
+def main(activity: Activity) -> None:
+    """Log loss and AUC on the test window, alone and as paired differences from the champion."""
+    spec, as_of = activity.spec, activity.promotion.as_of
+    of = windows(spec, as_of)
+    data = snapshot(spec, activity.settings.data, activity.progress)
+    looks = activity.store.use_test_set(activity.promotion.id, data.digest(*of.test, as_of))
+    test = data.labelled(*of.test, as_of, spec.columns)
+    rows = Rows(np.asarray(test["label"], np.float64), np.asarray(test["day"]), of.test)
+    activity.progress(f"{test.num_rows:,} labelled rows; look number {looks} at these days")
+    candidate, champion = activity.candidate, activity.champion
+    scored: dict[str, Floats] = {"candidate": Scorer(activity.model_file(candidate)).probability(test)}
+    found = quality.measure_alone(activity, rows, scored["candidate"])
+    differences: dict[str, Interval] = {}
+    if champion is None:
+        activity.progress("no champion: nothing compared")
+    else:
+        scored["champion"] = Scorer(activity.model_file(champion)).probability(test)
+        differences = quality.measure_against_champion(
+            activity, rows, scored["candidate"], scored["champion"], champion
+        )
+    report(activity, rows, scored, found, differences)
+
+
+def report(
+    activity: Activity,
+    rows: Rows,
+    scored: dict[str, Floats],
+    found: dict[str, Interval],
+    differences: dict[str, Interval],
+) -> None:
+    """A page with the numbers, their intervals and the calibration of both."""
+    cells: list[list[object]] = [
+        [name.replace("_", " "), of.value, f"{of.low:.4f} to {of.high:.4f}"] for name, of in found.items()
+    ]
+    cells += [
+        [f"{name.replace('_', ' ')}, less the champion's", of.value, f"{of.low:.4f} to {of.high:.4f}"]
+        for name, of in differences.items()
+    ]
+    against = f"Champion: {activity.champion.id}." if activity.champion else "There is no champion yet."
+    with tempfile.TemporaryDirectory() as folder:
+        losses = {
+            name: evaluation.mean(evaluation.log_losses(rows.label, p), rows.days)
+            for name, p in scored.items()
+        }
+        bars = [(name, of.value, of.low, of.high) for name, of in losses.items()]
+        loss_plot = plots.intervals(
+            Path(folder) / "loss.png", bars, "Log loss, 95 % intervals by day", "nats"
+        )
+        curves = {name: curve(rows, p) for name, p in scored.items()}
+        calibration = plots.calibration(Path(folder) / "calibration.png", curves, "Calibration by tenths")
+        content = page.page(
+            f"{activity.spec.title}: candidate and champion on the same rows",
+            page.text(
+                f"Candidate: {activity.candidate.id}. {against}",
+                f"{len(rows.label):,} rows of {rows.window[0]:%Y-%m-%d} to {rows.window[1]:%Y-%m-%d}.",
+            ),
+            page.table(["measure", "value", "95 % by day"], cells),
+            page.image(loss_plot, "log loss"),
+            page.image(calibration, "calibration"),
+        )
+    activity.report("benchmark.html", content, "Against the champion")
+
+
+def curve(rows: Rows, probability: Floats) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Predicted, observed and its limits, in tenths of the rows."""
+    bins = evaluation.calibration_curve(rows.label, probability, rows.days)
+    return (
+        [bin.predicted for bin in bins],
+        [bin.observed.value for bin in bins],
+        [bin.observed.low for bin in bins],
+        [bin.observed.high for bin in bins],
+    )
+
+
+if __name__ == "__main__":
+    run(main)
