@@ -200,6 +200,8 @@ def _complaints_of_limits(metric: Metric) -> Iterable[str]:
         and metric.direction != "lower"
     ):
         yield f"rule {metric.rule} counts what is bad, so its direction is lower"
+    if metric.rule == "auc" and metric.direction != "higher":
+        yield "an AUC is better the higher it is"
     if metric.rule in ("rate_ratio", "latency_pairs") and metric.margin is not None and metric.margin <= 1:
         yield f"margin {metric.margin:g} of rule {metric.rule} is a factor and must be above 1"
     if metric.rule == "rate_ratio" and metric.margin is not None and metric.harm > metric.margin:

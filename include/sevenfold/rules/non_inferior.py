@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import ArrayLike
-
 from sevenfold.rules import bounds, words
-from sevenfold.rules.rule import Case, Outcome, Rule, Unusable, decide
+from sevenfold.rules.rule import Case, Outcome, Rule, decide
 
 if TYPE_CHECKING:
     from sevenfold.policy import Metric
@@ -58,22 +55,6 @@ def in_words(metric: Metric) -> str:
         f"passes when it is proven to be less than {margin} worse than the {metric.baseline}'s "
         f"on the same rows, fails when it is proven worse and not within {margin}"
     )
-
-
-def paired_difference(candidate: ArrayLike, baseline: ArrayLike, clusters: ArrayLike) -> dict[str, float]:
-    """Counts {mean_diff, se, clusters} from losses [n] and the cluster of each row [n].
-
-    Rows of one cluster (one day) may hang together in any way; clusters are independent. Linearised ratio
-    estimator: Cochran, Sampling Techniques, 11.
-    """
-    difference = np.asarray(candidate, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
-    names, member = np.unique(np.asarray(clusters), return_inverse=True)
-    if len(names) < 2:
-        raise Unusable(f"{len(difference)} rows of {len(names)} cluster give no standard error")
-    mean = float(difference.mean())
-    deviation = np.bincount(member, weights=difference - mean)
-    se = float(np.sqrt(len(names) / (len(names) - 1) * (deviation**2).sum())) / len(difference)
-    return {"mean_diff": mean, "se": se, "clusters": float(len(names))}
 
 
 RULE = Rule(
