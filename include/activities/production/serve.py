@@ -1,0 +1,73 @@
+"""Brings the candidate up beside the champion: claimed, deployed, ready, and answering as it did offline."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sevenfold import release
+from sevenfold.activity import Activity, run
+from sevenfold.artefact import Scorer
+from sevenfold.asking import bodies
+from sevenfold.cluster import Deployment, local_cluster
+from sevenfold.errors import SevenfoldError
+from sevenfold.snapshot import snapshot
+from sevenfold.trial import Target, direct, require_gateway
+
+GOLDEN_ROWS = 400
+TOLERANCE = 1e-5
+"""Float32 through JSON and back; what differs more was not computed by the same model."""
+
+
+class NotTheSameModel(SevenfoldError):
+    """What is served is not what was validated."""
+
+
+def main(activity: Activity) -> None:
+    """Takes the release row's slot, deploys the replicas of model.yaml, checks them with golden requests."""
+    require_gateway(activity)
+    promotion, candidate = activity.promotion, activity.candidate
+    row = release.claim(activity.store, promotion.id, by="serve")
+    activity.progress(
+        f"{candidate.id} has the slot (generation {row.generation}); {row.champion or 'nobody'} serves"
+    )
+    replicas = activity.spec.serving.replicas
+    with activity.phase(f"deploying {replicas} replicas"):
+        local_cluster().deploy(Deployment(promotion.model, candidate.id, "challenger", replicas))
+    ask_golden(activity, direct(activity, candidate.id))
+
+
+def ask_golden(activity: Activity, target: Target) -> None:
+    """One request a golden row: all are answered, and as the artefact answers offline.
+
+    Raises:
+        NotTheSameModel: an answer differs.
+    """
+    import httpx
+
+    end = activity.promotion.as_of
+    rows = snapshot(activity.spec, activity.settings.data).rows(end - timedelta(days=3), end)
+    rows = rows.slice(max(0, rows.num_rows - GOLDEN_ROWS))
+    expected = Scorer(activity.model_file(activity.candidate)).probability(rows)
+    lost, difference = 0, 0.0
+    with httpx.Client(headers=target.headers, timeout=5.0) as client:
+        for body, probability in zip(bodies(activity.spec, rows, 1), expected, strict=True):
+            try:
+                answer = client.post(f"{target.url}/infer", content=body)
+                answer.raise_for_status()
+            except httpx.HTTPError:
+                lost += 1
+                continue
+            served = answer.json()["outputs"][0]["data"][0]
+            difference = max(difference, abs(served - float(probability)))
+    n = len(expected)
+    activity.measure("availability", 1 - lost / n, unit="share", n=n, counts={"bad": lost, "n": n})
+    activity.measure("skew", difference, unit="probability", n=n - lost)
+    if difference > TOLERANCE:
+        raise NotTheSameModel(
+            f"{activity.candidate.id} answers a golden request with a probability that differs by "
+            f"{difference:.2g} from its artefact's: it must not take over"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

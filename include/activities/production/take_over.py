@@ -1,0 +1,40 @@
+"""Makes the candidate champion: the release row, then the router, then what nobody needs any more is removed.
+
+Promotion is refused without evidence and approval by the release row itself. The champion before stays
+deployed without traffic, so that a roll-back takes no start; whoever served before that one is removed.
+"""
+
+from __future__ import annotations
+
+from sevenfold import release
+from sevenfold.activity import Activity, run
+from sevenfold.cluster import local_cluster
+from sevenfold.gateway import local_gateway
+from sevenfold.reconcile import reconcile
+from sevenfold.serving.admission import LIVE
+from sevenfold.trial import require_gateway
+
+
+def main(activity: Activity) -> None:
+    """Promotes, and brings router and replicas in line. Safe to repeat after any kill."""
+    require_gateway(activity)
+    store, model = activity.store, activity.promotion.model
+    row = release.promote(store, activity.promotion.id, by="take_over")
+    reconcile(store, model, local_gateway())
+    before = row.previous or "nobody"
+    activity.progress(f"{row.champion} is champion (generation {row.generation}); before: {before}")
+    tidy(activity, row)
+
+
+def tidy(activity: Activity, row: release.ReleaseRow) -> None:
+    """Removes live deployments that the row does not name."""
+    cluster = local_cluster()
+    needed = {row.champion, row.previous, row.candidate}
+    for deployed in cluster.deployments(activity.promotion.model):
+        if deployed.slot in LIVE and deployed.candidate not in needed:
+            cluster.remove(deployed.model, deployed.slot, deployed.candidate)
+            activity.progress(f"removed {deployed.candidate}, which served before {row.previous}")
+
+
+if __name__ == "__main__":
+    run(main)

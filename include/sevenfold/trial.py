@@ -1,0 +1,114 @@
+"""A candidate on trial: deployed for as long as it is looked at, and taken away whatever happens."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from sevenfold.activity import Activity
+from sevenfold.cluster import Deployment, local_cluster
+from sevenfold.errors import SevenfoldError
+from sevenfold.gateway import local_gateway
+
+TERMINATED = 128 + signal.SIGTERM
+
+
+class GatewayDown(SevenfoldError):
+    """The gateway does not answer."""
+
+    retry = True
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a deployment answers: the gateway's URL, the path of the model below it, and a key for it."""
+
+    host: str
+    path: str
+    token: str
+
+    @property
+    def url(self) -> str:
+        """Address of the model: `<url>/infer`, `<url>/feedback`."""
+        return f"{self.host}{self.path}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request has to carry."""
+        return {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+
+
+def public(activity: Activity) -> Target:
+    """The route that callers use: split and mirrored as the release row says."""
+    return _target(activity, f"/v2/models/{activity.promotion.model}")
+
+
+def direct(activity: Activity, candidate: str) -> Target:
+    """The route to one live candidate, whatever the split; what it answers is no part of any comparison."""
+    return _target(activity, f"/v2/models/{activity.promotion.model}/versions/{candidate}")
+
+
+@contextmanager
+def on_trial(
+    activity: Activity, slot: str, candidate: str | None = None, *, replicas: int = 1, keep: bool = False
+) -> Iterator[Target]:
+    """Deploys a candidate (the promotion's by default) in a slot that no user reaches.
+
+    It is removed in the end, also after an error or SIGTERM. With `keep` it stays after success, for the
+    next activity of the environment, which finds it ready.
+
+    Raises:
+        GatewayDown: the gateway does not run.
+        NotAdmitted, DeploymentFailed: see sevenfold.cluster.
+    """
+    require_gateway(activity)
+    model, who = activity.promotion.model, candidate or activity.candidate.id
+    cluster = local_cluster()
+    done = False
+    with ends_in_order():
+        try:
+            with activity.phase(f"deploying {who} as {slot}"):
+                cluster.deploy(Deployment(model, who, slot, replicas))
+            yield _target(activity, f"/{slot}/v2/models/{model}")
+            done = True
+        finally:
+            if not (done and keep):
+                cluster.remove(model, slot, who)
+
+
+@contextmanager
+def ends_in_order() -> Iterator[None]:
+    """Turns SIGTERM into SystemExit, so that what must be put back is put back; a second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def require_gateway(activity: Activity) -> None:
+    """Returns when the gateway answers.
+
+    Raises:
+        GatewayDown: it does not.
+    """
+    if not local_gateway().envoy.running():
+        where = activity.settings.gateway_url
+        raise GatewayDown(f"the gateway at {where} does not run: start the stack with make up")
+
+
+def _target(activity: Activity, path: str) -> Target:
+    token = local_gateway().keys.standing()["admin"]
+    return Target(activity.settings.gateway_url.rstrip("/"), path, token)
