@@ -79,8 +79,8 @@ def judge(case: Case) -> Outcome:
         claim = f"the evidence is {odds(floor)} that it is below {limit}; {odds(asked)} is asked"
     else:
         claim = (
-            f"the evidence is {odds(good)} that it is within {metric.margin:g} times the champion's; "
-            f"{odds(asked)} is asked"
+            f"the evidence is {odds(good)} that it is within {words.number(metric.margin or 1.0)} times "
+            f"the champion's; {odds(asked)} is asked"
         )
     low, high = confidence(intervals / [phi, 1, phi, 1], case.alpha_pass)
     return Outcome(verdict, f"{against}; {claim}", e1 / n1, int(n1), low, high)
@@ -167,8 +167,8 @@ def in_words(metric: Metric) -> str:
     limit = f" or below {words.amount(metric.limit, 'share')}" if metric.limit is not None else ""
     times = "" if metric.harm == 1 else f"{metric.harm:g} times "
     return (
-        f"passes when its rate is proven within {metric.margin:g} times the champion's{limit}, "
-        f"fails when it is proven above {times}the champion's; looked at after every interval"
+        f"passes when its rate is proven within {words.number(metric.margin or 1.0)} times the champion's"
+        f"{limit}, fails when it is proven above {times}the champion's"
     )
 
 

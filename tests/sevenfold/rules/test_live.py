@@ -130,13 +130,13 @@ def ever(log_e: np.ndarray, alpha: float = 0.05) -> float:
 
 
 def test_looking_after_every_poll_keeps_the_risk() -> None:
-    """At the margin it ever passes, and when equal it ever fails, in at most 5 % of 400 runs of 200 polls."""
+    """At the margin it ever passes, and when equal it ever fails, in at most 5 % of 200 runs of 200 polls."""
     rng = np.random.default_rng(7)
     passes, fails = [], []
     for factor, found, side in ((1.5, passes, 0), (1.0, fails, 1)):
-        e1 = rng.binomial(50, 0.01 * factor, (400, 200)).cumsum(axis=1)
-        e0 = rng.binomial(450, 0.01, (400, 200)).cumsum(axis=1)
-        for run in range(400):
+        e1 = rng.binomial(50, 0.01 * factor, (200, 200)).cumsum(axis=1)
+        e0 = rng.binomial(450, 0.01, (200, 200)).cumsum(axis=1)
+        for run in range(200):
             # One stratum holds all polls so far: the split is the same in each.
             polls = range(4, 200, 5)
             found.append(
@@ -148,9 +148,9 @@ def test_looking_after_every_poll_keeps_the_risk() -> None:
 
 def test_a_live_share_keeps_its_risk_too() -> None:
     rng = np.random.default_rng(8)
-    bad = rng.binomial(20, 0.1, (400, 100)).cumsum(axis=1)
+    bad = rng.binomial(20, 0.1, (200, 100)).cumsum(axis=1)
     found = np.array(
-        [[binomial.log_evidence(bad[run, k], 20 * (k + 1), 0.1) for k in range(100)] for run in range(400)]
+        [[binomial.log_evidence(bad[run, k], 20 * (k + 1), 0.1) for k in range(100)] for run in range(200)]
     )
     assert ever(found[:, :, 0]) <= 0.05 + 0.02
     assert ever(found[:, :, 1]) <= 0.05 + 0.02
