@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 from sevenfold.serving.protocol import MAX_BODY, MAX_LABELS, MAX_ROWS, MAX_TEXT, Signature
 
 Schema = dict[str, Any]
+
+FP32_MAX = 3.4028234663852886e38
 
 _TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
 _DATE = r"(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
@@ -96,17 +100,12 @@ def _flag(name: str) -> Schema:
 
 
 def _tensor(name: str, datatype: str, columns: int) -> Schema:
-    number: Schema = {"type": ["number", "null"], "minimum": -3.4e38, "maximum": 3.4e38}
+    number: Schema = {"type": ["number", "null"], "minimum": -FP32_MAX, "maximum": FP32_MAX}
     value: Schema = number if datatype == "FP32" else {"type": ["string", "null"]}
     row = {"type": "array", "items": value, "minItems": columns, "maxItems": columns}
     flat = {"type": "array", "items": value, "minItems": columns, "maxItems": columns * MAX_ROWS}
     rows = {"type": "array", "items": row, "minItems": 1, "maxItems": MAX_ROWS}
-    shape = {
-        "type": "array",
-        "prefixItems": [{"type": "integer", "minimum": 1, "maximum": MAX_ROWS}, {"const": columns}],
-        "minItems": 2,
-        "maxItems": 2,
-    }
+    shape = _exactly([{"type": "integer", "minimum": 1, "maximum": MAX_ROWS}, {"const": columns}])
     properties = {
         "name": {"const": name},
         "datatype": {"const": datatype},
@@ -116,20 +115,22 @@ def _tensor(name: str, datatype: str, columns: int) -> Schema:
     return _closed(properties, "name", "datatype", "shape", "data")
 
 
+def _exactly(items: Sequence[Schema]) -> Schema:
+    return {"type": "array", "prefixItems": list(items), "minItems": len(items), "maxItems": len(items)}
+
+
 def _request(signature: Signature) -> Schema:
     tensors = [_tensor(name, datatype, len(columns)) for name, datatype, columns in _inputs(signature)]
     ids = {"type": ["array", "null"], "items": _TEXT, "description": "one a row, kept in the prediction log"}
+    time = {**_TIME, "type": ["string", "null"], "description": f"of the event; {_TIME['description']}"}
     properties = {
         "id": {**_TEXT, "type": ["string", "null"]},
         "inputs": {
-            "type": "array",
-            "prefixItems": tensors,
-            "minItems": len(tensors),
-            "maxItems": len(tensors),
+            "oneOf": [_exactly(order) for order in permutations(tensors)],
             "description": "the tensors, in any order",
         },
         "outputs": {"type": ["array", "null"], "items": _closed({"name": {"const": "probability"}}, "name")},
-        "parameters": {**_closed({"ids": ids, "time": _TIME}), "type": ["object", "null"]},
+        "parameters": {**_closed({"ids": ids, "time": time}), "type": ["object", "null"]},
     }
     return _closed(properties, "inputs")
 

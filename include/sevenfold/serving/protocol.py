@@ -211,7 +211,8 @@ def _numeric(tensor: dict[str, Any] | None, rows: int, columns: Sequence[str]) -
     if not _NUMBER.issuperset(map(type, data)):
         index = next(i for i, value in enumerate(data) if type(value) not in _NUMBER)
         raise BadRequest(f"{_cell('numeric', index, columns)} must be a number or null")
-    values = np.array(data, dtype=np.float32).reshape(rows, len(columns))
+    with np.errstate(over="ignore"):  # looked for below
+        values = np.array(data, dtype=np.float32).reshape(rows, len(columns))
     if np.isinf(values).any():
         index = int(np.isinf(values).argmax())
         raise BadRequest(f"{_cell('numeric', index, columns)} is too large for FP32")

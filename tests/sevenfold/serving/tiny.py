@@ -15,10 +15,10 @@ MODEL = "tiny"
 CANDIDATE = "tiny-0123456789ab"
 
 
-def write(path: Path, bias: float = 0.0, width: int = 0) -> Path:
-    """Writes sigmoid(bias + sum of the numbers + sum of the codes / 10); `width` adds idle work of a network."""
+def write(path: Path, bias: float = 0.0) -> Path:
+    """Writes sigmoid(bias + sum of the numbers + sum of the codes / 10)."""
     import numpy as np
-    import onnx  # noqa: TID253
+    import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     ours = {"model": MODEL, "numeric": NUMERIC, "categorical": CATEGORICAL, "vocabulary": VOCABULARY}
