@@ -159,7 +159,7 @@ def reference(
 
 
 def compare(reference: Reference, rows: pa.Table, scores: Floats | pa.ChunkedArray) -> list[Shift]:
-    """Each column's distance from the reference, the score first, then by how far it exceeds its limit.
+    """Each column's distance from the reference, the score first, then by how often it is its limit.
 
     Raises:
         BadReference: a column of the reference is not in `rows`.
@@ -175,7 +175,7 @@ def compare(reference: Reference, rows: pa.Table, scores: Floats | pa.ChunkedArr
     for name, profile in profiles.items():
         unseen = profile.unseen(table[name]) if isinstance(profile, Categorical) else 0.0
         shifts.append(Shift(name, profile.psi(table[name]), reference.limits[name], unseen))
-    return sorted(shifts, key=lambda shift: (shift.column != SCORE, shift.limit - shift.psi))
+    return sorted(shifts, key=lambda shift: (shift.column != SCORE, -shift.psi / shift.limit))
 
 
 def psi(reference: Floats, now: Floats) -> float:

@@ -16,11 +16,15 @@ from typing import Any
 import numpy as np
 
 Values = Sequence[float | None]
+Line = tuple[Values, Values | None, Values | None]
+"""Values, and the low and high ends of their intervals."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#666666"
 SMALL: dict[str, Any] = {"fontsize": 8, "color": GREY}
+PAPER = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
+"""Behind a text, so that it can be read where a line passes."""
 STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -41,7 +45,7 @@ STYLE: dict[Any, Any] = {
 def series(
     path: Path | str,
     x: Sequence[datetime] | Sequence[float],
-    lines: Mapping[str, tuple[Values, Values | None, Values | None]],
+    lines: Mapping[str, Line],
     title: str,
     ylabel: str,
     events: Sequence[tuple[datetime | float, str]] = (),
@@ -59,9 +63,8 @@ def series(
             axes.plot(x, _floats(y), color=colour, marker=MARKERS[index % len(MARKERS)], label=label)
         for label, limit in (limits or {}).items():
             axes.axhline(limit, color=GREY, linestyle="--", linewidth=1)
-            axes.annotate(
-                label, (1, limit), xycoords=("axes fraction", "data"), ha="right", va="bottom", **SMALL
-            )
+            how = ("axes fraction", "data")
+            axes.annotate(label, (1, limit), xycoords=how, ha="right", va="bottom", bbox=PAPER, **SMALL)
         for number, (where, text) in enumerate(events):
             axes.axvline(where, color=GREY, linestyle=":", linewidth=1.2)
             place = (
@@ -96,6 +99,7 @@ def intervals(
         if limit is not None:
             axes.axvline(limit, color=COLOURS[1], linestyle="--", linewidth=1.2)
         axes.set_yticks(places, [label for label, *_ in rows])
+        axes.set_ylim(-0.6, max(1, len(rows)) - 0.4)
         axes.grid(visible=False, axis="y")
         axes.set(title=title, xlabel=xlabel)
     return Path(path)

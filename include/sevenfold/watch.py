@@ -17,7 +17,7 @@ from sevenfold.activity import Activity
 from sevenfold.artefact import Scorer
 from sevenfold.candidate import Candidate
 from sevenfold.snapshot import snapshot
-from sevenfold.weeks import LENGTH, Week, complete
+from sevenfold.weeks import LENGTH, Week, complete, midnight
 
 CHAMPION, CHALLENGER, SHADOW = "champion", "challenger", "shadow"
 """Arms of the prediction log that real traffic goes to."""
@@ -70,6 +70,13 @@ class Watch:
     ) -> pa.Table:
         """Joined rows of real traffic, all candidates, matured and as known at `as_of`."""
         return joined.read(self.folder, self.as_of, self.rule.maturity, start, columns, arms)
+
+    def served(self, rows: pa.Table) -> list[Week]:
+        """The weeks that `rows` fill: one in the middle of which the champion began is not complete."""
+        if not rows.num_rows:
+            return []
+        began = midnight(pc.min(rows["time"]).as_py().date())
+        return [week for week in self.weeks if week.start >= began]
 
     def champion_rows(self, columns: Sequence[str] | None = None) -> pa.Table:
         """What the watched champion answered as champion, in the weeks that the rule looks back."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,7 +37,7 @@ def main(activity: Activity) -> None:
     rows = watch.champion_rows(["probability", *activity.spec.columns])
     full = [
         (week, inside)
-        for week in watch.weeks
+        for week in watch.served(rows)
         if (inside := within(rows, week)).num_rows >= watch.rule.min_rows
     ]
     if not full:
@@ -58,7 +59,7 @@ def main(activity: Activity) -> None:
 
 def measure(activity: Activity, reference: Reference, week: Week, shifts: list[Shift], rows: int) -> None:
     """Leaves the score's distance, the number of drifted features, and the features that drifted most."""
-    where = {"window": (week.start, week.end), "interval": week.key, "n": rows}
+    where: dict[str, Any] = {"window": (week.start, week.end), "interval": week.key, "n": rows}
     scores, features = shifts[0], shifts[1:]
     activity.measure("score_psi", scores.psi, unit="PSI", counts={"limit": scores.limit}, **where)
     drifted = [shift for shift in features if shift.drifted]
@@ -127,7 +128,7 @@ def sample(rows: pa.Table) -> pa.Table:
     return rows.take(pa.array(range(0, rows.num_rows, step)))
 
 
-def _frame(rows: pa.Table, columns: list[str]):  # type: ignore[no-untyped-def]
+def _frame(rows: pa.Table, columns: list[str]) -> Any:
     """A pandas frame whose columns all hold something: Evidently cannot draw a column without a value."""
     table = rows.select(columns)
     for number, name in enumerate(columns):

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
+from datetime import timedelta
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from sevenfold import plots
 from sevenfold.activity import Activity, run
+from sevenfold.answers import AccessLog, count
 from sevenfold.evaluation import Interval
 from sevenfold.watch import Watch
 from sevenfold.weekly import WeekReading, by_week
-from sevenfold.weeks import complete
+from sevenfold.weeks import LENGTH, complete, midnight, within
 
-COLUMNS = ("probability", "row", "service_us")
+COLUMNS = ("wall", "probability", "row", "service_us")
 
 
 def main(activity: Activity) -> None:
@@ -23,7 +29,8 @@ def main(activity: Activity) -> None:
     if watch.champion is None:
         activity.progress(f"{activity.promotion.model} has no champion: there is nothing to monitor")
         return
-    found = by_week(watch.champion_rows(COLUMNS), watch.weeks, watch.rule.min_rows)
+    rows = watch.champion_rows(COLUMNS)
+    found = by_week(rows, watch.served(rows), watch.rule.min_rows)
     if not found:
         activity.progress(
             f"{watch.champion.id} has no complete week with {watch.rule.min_rows:,} labelled answers "
@@ -31,6 +38,7 @@ def main(activity: Activity) -> None:
         )
     for reading in found:
         measure(activity, reading)
+        measure_errors(activity, reading, within(rows, reading.week))
     draw(activity, watch)
 
 
@@ -53,46 +61,95 @@ def measure(activity: Activity, reading: WeekReading) -> None:
     where: dict[str, Any] = {"window": (week.start, week.end), "interval": week.key, "n": reading.labelled}
     for metric, (interval, unit) in intervals.items():
         if isfinite(interval.value):
-            activity.measure(metric, interval.value, unit=unit, **interval.limits, **where)
+            activity.measure(metric, interval.value, unit=unit, **where | interval.limits)
     for metric, (value, unit) in values.items():
         if isfinite(value):
             activity.measure(metric, value, unit=unit, **where)
 
 
+def measure_errors(activity: Activity, reading: WeekReading, rows: pa.Table) -> None:
+    """Leaves the share of requests that the gateway could not get answered while the week was served.
+
+    The gateway's log knows only the time of the clock on the wall, so the week is found by when its rows were
+    answered: in a replay that is not the time of the events.
+    """
+    first, last = (pc.min_max(rows["wall"])[end].as_py() for end in ("min", "max"))
+    log = WholeLog(activity.settings.logs, activity.promotion.model)
+    answers = log.between(first, last + timedelta(microseconds=1))
+    arm = count(answers, slow_ms=float("inf")).get(reading.candidate)
+    if arm is None:
+        activity.progress(f"{reading.week}: not in the gateway's access log, so errors are not counted")
+        return
+    activity.measure(
+        "error_rate",
+        arm.errors / arm.requests,
+        unit="share",
+        n=arm.requests,
+        window=(reading.week.start, reading.week.end),
+        interval=reading.week.key,
+        counts={"bad": arm.errors, "n": arm.requests},
+    )
+
+
+class WholeLog(AccessLog):
+    """The gateway's access log from its beginning."""
+
+    def __init__(self, logs: Path, model: str) -> None:
+        super().__init__(logs, model)
+        self._position = 0
+
+
 def draw(activity: Activity, watch: Watch) -> None:
-    """Draws every complete week of production, whoever was champion."""
+    """Draws every week of production, one line a champion."""
     rows = watch.rows(COLUMNS)
     if not rows.num_rows:
         return
-    every = complete(activity.spec.data.starts, rows["time"][0].as_py(), watch.end)
-    weekly = by_week(rows, every, watch.rule.min_rows)
+    began = midnight(rows["time"][0].as_py().date()) - LENGTH
+    weekly = by_week(rows, complete(activity.spec.data.starts, began, watch.end), watch.rule.min_rows)
     if not weekly:
         return
+    first = {reading.candidate: reading.week.start for reading in reversed(weekly)}
+    changes = [(start, _short(champion)) for champion, start in sorted(first.items(), key=lambda one: one[1])]
     ends = [reading.week.end for reading in weekly]
-    changes = [
-        (reading.week.start, f"champion {reading.candidate.rpartition('-')[2]}")
-        for before, reading in zip([None, *weekly], weekly, strict=False)
-        if before is None or before.candidate != reading.candidate
-    ]
+    what, positive = activity.spec.title, activity.spec.positive
     with tempfile.TemporaryDirectory() as folder:
-        ratio = {"observed over expected": _line([reading.over_expected for reading in weekly])}
-        limits = {"as expected": 1.0, "harm": watch.rule.harm_ratio}
-        title = f"{activity.spec.title}: how often '{activity.spec.positive}', against what was expected"
         path = plots.series(
-            Path(folder) / "observed_over_expected.png", ends, ratio, title, "ratio", changes, limits
+            Path(folder) / "observed_over_expected.png",
+            ends,
+            _lines(weekly, lambda reading: reading.over_expected),
+            f"{what}: how often '{positive}', against what was expected",
+            "observed over expected",
+            changes,
+            {"as expected": 1.0, "harm": watch.rule.harm_ratio},
         )
         activity.report(path.name, path, "Outcomes against expectation, week by week")
-        loss = {
-            "log loss": _line([reading.log_loss for reading in weekly]),
-            "expected by the model": ([reading.expected_log_loss for reading in weekly], None, None),
-        }
-        title = f"{activity.spec.title}: log loss of the champion"
-        path = plots.series(Path(folder) / "log_loss.png", ends, loss, title, "nats a row", changes)
+        expected = {"expected by the model": ([one.expected_log_loss for one in weekly], None, None)}
+        path = plots.series(
+            Path(folder) / "log_loss.png",
+            ends,
+            {**_lines(weekly, lambda reading: reading.log_loss), **expected},
+            f"{what}: log loss of the champion",
+            "nats a row",
+            changes,
+        )
         activity.report(path.name, path, "Log loss, week by week")
 
 
-def _line(intervals: list[Interval]) -> tuple[plots.Values, plots.Values, plots.Values]:
-    return [one.value for one in intervals], [one.low for one in intervals], [one.high for one in intervals]
+def _lines(weekly: list[WeekReading], read: Callable[[WeekReading], Interval]) -> dict[str, plots.Line]:
+    """One line a champion, with gaps where another one served."""
+    lines: dict[str, plots.Line] = {}
+    for champion in dict.fromkeys(reading.candidate for reading in weekly):
+        mine = [read(reading) if reading.candidate == champion else None for reading in weekly]
+        lines[_short(champion)] = (
+            [one.value if one else None for one in mine],
+            [one.low if one else None for one in mine],
+            [one.high if one else None for one in mine],
+        )
+    return lines
+
+
+def _short(candidate: str) -> str:
+    return f"champion {candidate.rpartition('-')[2]}"
 
 
 if __name__ == "__main__":

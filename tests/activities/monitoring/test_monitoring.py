@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from tests.activities.monitoring.traffic import between, give_back, serve
 from tests.activities.small_world import MODEL, World, build
 
 from activities.monitoring import ab_analysis, drift, feedback, monitor, retraining_trigger
-from sevenfold import release
+from sevenfold import answers, release
 from sevenfold.activity import Activity
 from sevenfold.artefact import Scorer
 from sevenfold.candidate import Candidate
 from sevenfold.measurement import Measurement
 from sevenfold.release import ReleaseRow
+from sevenfold.watch import Watch
+from sevenfold.weeks import Week, within
 
 START, END = datetime(2013, 2, 19, tzinfo=UTC), datetime(2013, 3, 28, tzinfo=UTC)
 TURN = datetime(2013, 3, 12, tzinfo=UTC)
@@ -37,7 +40,7 @@ class Live(World):
         self.champion = self.candidate()
 
     def play(self, shift: float = 0.0, harm: float = 1.0) -> None:
-        """Everything from 19 February; since 12 March `pull` is moved and heads are `harm` times as likely."""
+        """Everything from 19 February; from 12 March `pull` is moved, heads `harm` times as likely."""
         rows = between(ROWS, START, END)
         turned = np.array([time >= TURN for time in rows["time"].to_pylist()])
         pull = rows["pull"].to_numpy() + shift * turned
@@ -89,19 +92,28 @@ class Live(World):
 
 
 @pytest.fixture
-def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
+def drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
     world = Live(tmp_path)
+    monkeypatch.setattr(answers, "FLUSH", timedelta(0))
     monkeypatch.setattr(
         release, "row", lambda store, model: ReleaseRow(model=model, champion=world.champion.id)
     )
     return world
 
 
+@pytest.fixture
+def live(drawing: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
+    """Without plots, which take most of a run's time."""
+    for activity in (monitor, drift):
+        monkeypatch.setattr(activity, "draw", lambda *_: None)
+    return drawing
+
+
 def test_a_calm_month_is_measured_and_nothing_is_raised(
-    live: Live, capsys: pytest.CaptureFixture[str]
+    drawing: Live, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    live.play()
-    found = live.run()
+    drawing.play()
+    found = drawing.run()
     weeks = sorted({interval for _, _, interval in found if interval})
     assert weeks[0] == "2013-02-19/2013-02-25" and weeks[-1] == LAST_WEEK and len(weeks) == 5
     ratio = found["observed_over_expected", None, LAST_WEEK]
@@ -111,9 +123,9 @@ def test_a_calm_month_is_measured_and_nothing_is_raised(
     assert 0.7 < found["auc", None, LAST_WEEK].value < 0.95
     assert found["service_p99", None, LAST_WEEK].value == pytest.approx(1.006, abs=0.001)
     psi = found["score_psi", None, LAST_WEEK]
-    assert psi.value < psi.counts["limit"] and psi.digest == live.champion.model_digest
-    assert live.store.alerts(MODEL) == []
-    titles = {report.title for report in live.store.reports(f"{MODEL}/monitoring/r1")}
+    assert psi.value < psi.counts["limit"] and psi.digest == drawing.champion.model_digest
+    assert drawing.store.alerts(MODEL) == []
+    titles = {report.title for report in drawing.store.reports(f"{MODEL}/monitoring/r1")}
     assert {
         "Log loss, week by week",
         "Drift of the score, week by week",
@@ -186,6 +198,37 @@ def test_the_past_is_judged_by_what_was_known_then(live: Live) -> None:
     weeks = sorted({interval for _, _, interval in found if interval})
     assert weeks == ["2013-02-19/2013-02-25", "2013-02-26/2013-03-04", "2013-03-05/2013-03-11"]
     assert found["observed_over_expected", None, weeks[-1]].value < 1.3
+
+
+def test_errors_are_counted_where_the_callers_saw_them(live: Live) -> None:
+    live.play()
+    now = datetime.now(UTC)
+    wall = [now - timedelta(milliseconds=1000), now + timedelta(hours=1)]
+
+    def line(at: datetime, status: int, candidate: str = live.champion.id) -> str:
+        entry = {"t": at.isoformat(), "path": f"/v2/models/{MODEL}/infer", "status": status, "us": 900}
+        return json.dumps(entry | {"cluster": f"{candidate}.live", "route": MODEL}) + "\n"
+
+    feedback.main(live.step("feedback"))
+    rows = Watch(live.step("monitor")).champion_rows(["wall"])
+    answered = sorted(within(rows, Week(TURN))["wall"].to_pylist())
+    inside = answered[0]
+    log = [line(inside, 200)] * 18 + [line(inside, 503)] * 2 + [line(inside, 503, "other-model")] * 5
+    log += [line(moment, 503) for moment in wall]
+    (live.settings.logs / answers.FILE).write_text("".join(log))
+    monitor.main(live.step("monitor"))
+    found = [one for one in live.store.measurements(f"{MODEL}/monitoring/r1") if one.metric == "error_rate"]
+    of_week = {one.interval: one for one in found}[Week(TURN).key]
+    assert (of_week.value, of_week.n, of_week.counts) == (0.1, 20, {"bad": 2, "n": 20})
+
+
+def test_a_week_in_which_the_champion_began_is_not_judged(live: Live) -> None:
+    rows = between(ROWS, TURN + timedelta(days=3), END)
+    serve(live.settings.logs, live.spec, live.champion.id, rows, live.score(live.champion, rows))
+    give_back(live.settings.logs, MODEL, LABELS)
+    found = live.run()
+    assert {interval for metric, _, interval in found if metric == "score_psi"} == {LAST_WEEK}
+    assert {interval for metric, _, interval in found if metric == "log_loss"} == {LAST_WEEK}
 
 
 def test_nothing_yet_is_said(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
