@@ -31,6 +31,7 @@ def airflow_environment(settings: Settings, dags: Path = REPOSITORY / "dags") ->
         "CORE__PARALLELISM": "4",  # the widest fan-out of an environment; each worker costs 20 MB
         "CORE__DAGS_FOLDER": str(dags),
         "CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+        "CORE__DAG_DISCOVERY_SAFE_MODE": "False",  # it looks for the word dag, and dags/ holds nothing else
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "CORE__MP_START_METHOD": "fork",  # workers share what the launcher imported
