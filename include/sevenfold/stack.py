@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 import httpx
 
 from sevenfold.airflow_client import AirflowClient
+from sevenfold.environments import ENVIRONMENTS
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import local_gateway
 from sevenfold.secrets import airflow_passwords, private_folder
 from sevenfold.settings import REPOSITORY, Settings
+from sevenfold.spec import models
 from sevenfold.store import open_store
 from sevenfold.supervision import Program, Supervisor
 
@@ -183,8 +185,21 @@ def _checks(settings: Settings) -> dict[str, Callable[[], bool]]:
     return {
         "mlflow": lambda: _answers(f"{settings.mlflow_url}/health"),
         "gateway": lambda: _answers(f"{settings.gateway_url}/healthz"),
-        "airflow": client.healthy,
+        "airflow": lambda: client.healthy() and _knows_the_dags(client, models(settings.models)),
     }
+
+
+def _knows_the_dags(client: AirflowClient, names: list[str]) -> bool:
+    """Whether every model's environments can be started.
+
+    Raises:
+        CannotStart: a DAG file does not load.
+    """
+    for error in client.import_errors():
+        last = str(error["stack_trace"]).strip().splitlines()[-1]
+        raise CannotStart(f"the DAG file {error['filename']} does not load: {last}")
+    wanted = {f"{name}.{environment}" for name in names for environment in ENVIRONMENTS}
+    return wanted <= {dag["dag_id"] for dag in client.dags()}
 
 
 def _answers(url: str) -> bool:
