@@ -17,7 +17,7 @@ from sevenfold.evidence import last_statement, measured
 from sevenfold.override import Override, find_override
 from sevenfold.promotion import END_OF, Promotion, PromotionEnd
 from sevenfold.release import finish
-from sevenfold.statement import Evidence, build, sign
+from sevenfold.statement import SIGNED, Evidence, build, sign
 from sevenfold.store import Store, add_analysis, find_candidate, find_promotion, find_reports
 from sevenfold.tables import analyses, promotions, statements
 
@@ -120,7 +120,7 @@ def _state(
         )
     )
     detail = {"promotion": promotion.id, "candidate": candidate.id, "result": result, "analysis": digest}
-    audit.append(connection, "gate", "statement signed", detail)
+    audit.append(connection, "gate", SIGNED, detail)
 
 
 def _require_same(promotion: Promotion, analysis: AnalysisRun) -> None:

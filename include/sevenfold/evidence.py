@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, or_, select
 from sevenfold.errors import SevenfoldError
 from sevenfold.statement import BadStatement, digest_of, subjects, verified
 from sevenfold.store import find_candidate
-from sevenfold.tables import analyses, approvals, measurements, overrides, revocations, statements
+from sevenfold.tables import analyses, approvals, measurements, revocations, statements
 
 if TYPE_CHECKING:
     from sevenfold.signing import Keys
@@ -68,13 +68,12 @@ def lacking(
     if revoked is not None:
         return f"{where}: the evidence of promotion {last.promotion} was revoked ({revoked})."
     try:
-        check(connection, keys, last)
+        statement = check(connection, keys, last)
     except BadStatement as error:
         return f"{where}: the statement of promotion {last.promotion} does not count, for {error}."
-    if now is not None and last.override is not None:
-        until = connection.scalars(
-            select(overrides.c.expires_at).where(overrides.c.sequence == last.override)
-        ).one()
+    override = statement["predicate"]["sevenfold"]["override"]
+    if now is not None and override is not None:
+        until = datetime.fromisoformat(override["expires_at"])
         if until <= now:
             return f"{where}: the override of promotion {last.promotion} expired on {until:%Y-%m-%d %H:%M}."
     return None

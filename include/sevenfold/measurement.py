@@ -25,7 +25,7 @@ class Measurement(BaseModel):
     events and requests of challenger and champion: e1, n1, e0, n0.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     promotion: str = Field(min_length=1)
     candidate: str

@@ -28,6 +28,10 @@ VERIFIER = "https://sevenfold.invalid/gate"
 """Who verified. A name, not an address: the key says who it really was."""
 
 
+SIGNED = "statement signed"
+"""What the audit log calls it."""
+
+
 class BadStatement(SevenfoldError):
     """A statement that is unsigned, altered, signed by a key nobody trusts, or not over what it should be."""
 

@@ -43,7 +43,7 @@ class UnknownCandidate(SevenfoldError):
     """No candidate has this id."""
 
 
-class TestSetSpent(SevenfoldError):
+class BudgetSpent(SevenfoldError):
     """A test set has been looked at as often as its gate allows."""
 
 
@@ -295,7 +295,7 @@ class Store(Database):
         A look belongs to a promotion: a retried task does not look twice. `digest` is the data window's.
 
         Raises:
-            TestSetSpent: this would be a look more than `budget`; it is not counted.
+            BudgetSpent: this would be a look more than `budget`; it is not counted.
         """
         table = tables.test_set_uses
         with self.writing() as connection:
@@ -311,7 +311,7 @@ class Store(Database):
                 return connection.scalars(count.where(table.c.sequence <= number)).one()
             uses = connection.scalars(count).one() + 1
             if budget is not None and uses > budget:
-                raise TestSetSpent(
+                raise BudgetSpent(
                     f"The {where.environment} test set {digest[:12]} of {where.model} has been used "
                     f"{uses - 1} times and its budget is {budget}: promotion {promotion} needs a fresh one."
                 )
@@ -518,7 +518,8 @@ def _insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str
     if not rows:
         return 0
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows).rowcount
+    new = dialect.insert(table).on_conflict_do_nothing().returning(table.primary_key.columns[0])
+    return len(connection.execute(new, rows).all())
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, select
@@ -10,7 +12,7 @@ from sqlalchemy import Row, select
 from sevenfold import audit
 from sevenfold.artifacts import ArtifactStore, MissingArtifact
 from sevenfold.evidence import check
-from sevenfold.statement import BadStatement
+from sevenfold.statement import SIGNED, BadStatement
 from sevenfold.store import Store, find_promotion
 from sevenfold.tables import statements
 
@@ -30,7 +32,9 @@ def verify(
         log = audit.lines(connection)
         found = audit.problems(log)
         hashes = {line.sequence: line.hash for line in log} | {0: audit.GENESIS}
-        for row in connection.execute(query):
+        rows = connection.execute(query).all()
+        found += _missing(rows, log, promotion_id)
+        for row in rows:
             try:
                 statement = check(connection, store.keys, row)
             except BadStatement as error:
@@ -39,6 +43,18 @@ def verify(
             found += _log_problems(row, statement, hashes)
             found += _report_problems(row, statement, artifacts) if artifacts else []
     return found
+
+
+def _missing(rows: Sequence[Row[Any]], log: list[audit.AuditLine], promotion_id: str | None) -> list[str]:
+    """What only one of log and statements knows: one that was taken out, or slipped in."""
+    there = Counter(row.promotion for row in rows)
+    logged = Counter(line.detail["promotion"] for line in log if line.what == SIGNED)
+    if promotion_id is not None:
+        logged = Counter({promotion_id: logged[promotion_id]})
+    gone = [f"The statement of promotion {promotion} is gone." for promotion in logged - there]
+    return gone + [
+        f"The audit log does not know the statement of promotion {promotion}." for promotion in there - logged
+    ]
 
 
 def _log_problems(row: Row[Any], statement: dict[str, Any], hashes: dict[int, str]) -> list[str]:

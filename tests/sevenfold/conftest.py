@@ -1,0 +1,43 @@
+"""Stores to test with: SQLite in a folder of the test, PostgreSQL in a schema of the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.sevenfold.evidence_world import World
+from tests.sevenfold.postgresql import NoPostgresql, server
+
+from sevenfold.store import open_store
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL that the tests started themselves; skips with the reason where none can be."""
+    try:
+        with server() as url:
+            yield url
+    except NoPostgresql as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/evidence.db"
+    import psycopg
+
+    url = request.getfixturevalue("postgresql")
+    name = f"test_{abs(hash(request.node.nodeid))}"
+    host = url.rpartition("host=")[2]
+    with psycopg.connect(host=host, user="sevenfold", dbname="postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+    return str(url).replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def world(database: str, tmp_path: Path) -> World:
+    """An empty evidence store of each kind, with a way to fill it."""
+    return World(open_store(database, tmp_path / "keys"))

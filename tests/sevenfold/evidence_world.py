@@ -1,0 +1,115 @@
+"""A small world to test evidence in: candidates, promotions, and gates that say what the test wants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sevenfold import release
+from sevenfold.analysis import AnalysisRun, MetricResult
+from sevenfold.approval import record_approval
+from sevenfold.candidate import Candidate
+from sevenfold.conclude import conclude
+from sevenfold.environments import before
+from sevenfold.measurement import Measurement
+from sevenfold.promotion import Promotion
+from sevenfold.release_row import ReleaseRow
+from sevenfold.store import Store
+from sevenfold.verdict import Verdict
+
+MODEL = "coin"
+AS_OF = datetime(2013, 3, 31, tzinfo=UTC)
+APPROVER, REQUESTER, OPERATOR = "ann", "bob", "olga"
+
+
+def candidate(letter: str, model: str = MODEL) -> Candidate:
+    """One of sixteen candidates."""
+    return Candidate(
+        model=model,
+        model_digest=letter * 64,
+        data_snapshot="data",
+        code_commit="code",
+        policy_hash="policy",
+        as_of=AS_OF,
+        train_window=(AS_OF, AS_OF),
+        created_at=AS_OF,
+    )
+
+
+def analysis(promotion: Promotion, verdict: str, failing: Sequence[str] = ("auc",)) -> AnalysisRun:
+    """What a gate says; `failing` are the metrics whose verdict it is."""
+    results = [
+        MetricResult(
+            metric=metric, activity="benchmark", slice=None, rule="at_least", verdict=Verdict(verdict),
+            reason=f"{metric} is 0.7, which is {verdict.lower()}.", value=0.7, n=1000,
+        )
+        for metric in failing
+    ]  # fmt: skip
+    return AnalysisRun(
+        promotion=promotion.id,
+        candidate=promotion.candidate or "",
+        environment=promotion.environment,
+        policy_hash="f" * 64,
+        verdict=Verdict(verdict),
+        reason=f"{failing[0]} is 0.7, so the gate says {verdict}.",
+        metrics=tuple(results),
+    )
+
+
+class World:
+    """One store, and short ways to bring it where a test begins."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def begin(self, candidate: Candidate | None, environment: str, run: str = "run") -> Promotion:
+        """A promotion that has begun."""
+        return self.store.begin_promotion(
+            MODEL, environment, run, candidate.id if candidate else None, AS_OF, "a test", {}, REQUESTER
+        )
+
+    def measure(self, promotion: Promotion, value: float = 0.7, interval: str | None = None) -> Measurement:
+        """One reading of the promotion."""
+        carried = self.store.candidate(promotion.candidate or "")
+        reading = Measurement(
+            promotion=promotion.id, candidate=carried.id, activity="benchmark", metric="auc", value=value,
+            n=1000, digest=carried.model_digest, interval=interval, measured_at=AS_OF,
+        )  # fmt: skip
+        self.store.record([reading])
+        return reading
+
+    def judged(
+        self, candidate: Candidate, environment: str, verdict: str = "Successful", run: str = "run"
+    ) -> Promotion:
+        """A promotion from its beginning to its conclusion."""
+        promotion = self.begin(candidate, environment, run)
+        self.measure(promotion)
+        return conclude(self.store, promotion.id, analysis(promotion, verdict))
+
+    def proven(self, letter: str, run: str = "run") -> Candidate:
+        """A candidate that may go to production: all passed, and approved."""
+        made = self.store.add_candidate(candidate(letter))
+        for environment in before("production"):
+            promotion = self.judged(made, environment, run=f"{letter}-{run}")
+        record_approval(self.store, promotion.id, APPROVER, "looks good")
+        return made
+
+    def rolling(self, candidate: Candidate, share: float = 0.1, run: str = "run") -> Promotion:
+        """A production promotion with some of the requests."""
+        promotion = self.begin(candidate, "production", f"{candidate.id}-{run}")
+        release.claim(self.store, promotion.id, OPERATOR)
+        release.set_share(self.store, promotion.id, share, OPERATOR)
+        return promotion
+
+    def crowned(self, letter: str, run: str = "run") -> Candidate:
+        """A champion."""
+        made = self.proven(letter, run)
+        promotion = self.rolling(made, run=run)
+        conclude(self.store, promotion.id, analysis(promotion, "Successful"))
+        release.settle(self.store, promotion.id, OPERATOR)
+        return made
+
+    @property
+    def row(self) -> ReleaseRow:
+        """What production serves now."""
+        return release.row(self.store, MODEL)
