@@ -69,7 +69,7 @@ def summary(verdict: Verdict, results: Sequence[MetricResult]) -> str:
     chosen = [result for result in deciding if result.verdict is verdict]
     if not chosen:
         return "Nothing decided anything: nothing is promoted until this is put right."
-    if verdict is Verdict.SUCCESSFUL:
+    if verdict is Verdict.SUCCESSFUL and len(deciding) > 1:
         skipped = sum(not result.compared for result in deciding)
         warned = [result for result in deciding if result.warning]
         said = f"All {len(deciding)} metrics are good enough"

@@ -80,7 +80,7 @@ def test_every_gate_can_be_walked_through(path) -> None:  # type: ignore[no-unty
 def test_the_walk_through_says_what_passes_holds_and_fails() -> None:
     text = walk_through(policy(live(count=20, interval="1m", error_limit=2, limit=0.01)), base_rates=[0.01])
     for words in (
-        "Passes when its rate is proven within 1.50 times the champion's or below 1 %",
+        "Passes when its rate is proven within 1.5 times the champion's or below 1 %",
         "Without a champion nothing is compared, and it passes but for its absolute limit.",
         "Risk of passing what is beyond the limit: 5 %",
         "Looked at every 1 min; it may fail at any look and pass after 20 min.",

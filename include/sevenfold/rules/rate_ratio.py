@@ -79,7 +79,7 @@ def judge(case: Case) -> Outcome:
         claim = f"the evidence is {odds(floor)} that it is below {limit}; {odds(asked)} is asked"
     else:
         claim = (
-            f"the evidence is {odds(good)} that it is within {words.number(metric.margin or 1.0)} times "
+            f"the evidence is {odds(good)} that it is within {metric.margin:g} times "
             f"the champion's; {odds(asked)} is asked"
         )
     low, high = confidence(intervals / [phi, 1, phi, 1], case.alpha_pass)
@@ -167,7 +167,7 @@ def in_words(metric: Metric) -> str:
     limit = f" or below {words.amount(metric.limit, 'share')}" if metric.limit is not None else ""
     times = "" if metric.harm == 1 else f"{metric.harm:g} times "
     return (
-        f"passes when its rate is proven within {words.number(metric.margin or 1.0)} times the champion's"
+        f"passes when its rate is proven within {metric.margin:g} times the champion's"
         f"{limit}, fails when it is proven above {times}the champion's"
     )
 
