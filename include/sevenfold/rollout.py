@@ -61,12 +61,13 @@ class Next(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a roll-out ended: `finished` all steps, or why not, and at which share."""
+    """How a roll-out ended and at which share: `finished` all steps, `failed` by the rules, or neither."""
 
     finished: bool
     share: float
     polls: int
     reason: str
+    failed: bool = False
 
 
 def steps_from(shares: Sequence[float], **each: float) -> list[Step]:
@@ -134,7 +135,8 @@ def roll_out(
             )
             after = decide(step, seen.requests, seconds, verdict, last=step is steps[-1])
             if after is Next.STOP:
-                return Outcome(False, step.share, polls, f"stopped at {step.share:.0%}: {reason}")
+                why = f"stopped at {step.share:.0%}: {reason}"
+                return Outcome(False, step.share, polls, why, failed=True)
             if after is Next.HOLD:
                 seen_so_far = f"{seen.requests:,} of {step.requests:,} requests in {seconds:.0f} s, {reason}"
                 return Outcome(False, step.share, polls, f"undecided at {step.share:.0%}: {seen_so_far}")

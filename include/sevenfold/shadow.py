@@ -7,7 +7,8 @@ was lost on the shadow's side: its caller noticed nothing, the gate does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,10 @@ from sevenfold.evaluation import Interval
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rows that both answered, one after the other in time; `days` is the UTC date of each."""
+    """Rows that both answered, one after the other in time."""
 
     id: pa.ChunkedArray  # [n] text
-    days: NDArray[Any]  # [n] dates
+    time: pa.ChunkedArray  # [n] when it happened
     champion: NDArray[np.float64]  # [n] probability that the caller got
     shadow: NDArray[np.float64]  # [n] probability that was thrown away
     champion_us: NDArray[np.float64]  # [requests] service time of each request, in the same order
@@ -33,6 +34,11 @@ class Pairs:
     requests: int
     lost: int
     """Requests that the champion answered and the shadow did not."""
+
+    @property
+    def days(self) -> NDArray[Any]:
+        """[n] UTC date of each row."""
+        return np.asarray(self.time.cast(pa.date32()).to_numpy())
 
     @property
     def rows(self) -> int:
@@ -49,6 +55,18 @@ class Pairs:
         """Mean size of the difference of the probabilities, with its interval by day."""
         return evaluation.mean(np.abs(self.shadow - self.champion), self.days)
 
+    def before(self, moment: datetime) -> Pairs:
+        """The rows of earlier than `moment`; counts of requests stay as they are."""
+        early = pc.less(self.time, pa.scalar(moment, self.time.type))
+        mask = early.to_numpy(zero_copy_only=False)
+        return replace(
+            self,
+            id=self.id.filter(early),
+            time=self.time.filter(early),
+            champion=self.champion[mask],
+            shadow=self.shadow[mask],
+        )
+
     def slower_than(self, milliseconds: float) -> tuple[int, int]:
         """Requests that took the shadow longer than that, and the champion."""
         limit = milliseconds * 1e3
@@ -56,15 +74,10 @@ class Pairs:
 
 
 def pair(champion: pa.Table, shadow: pa.Table) -> Pairs:
-    """Joins what the champion answered with what the shadow answered (tables of sevenfold.serving.log).
+    """Joins what the champion answered while it was mirrored with what the shadow answered.
 
-    Requests later than the shadow's last are left out: their copies may still be under way.
+    Both are tables of sevenfold.serving.log. Read the shadow's after its last copy must have come.
     """
-    until = pc.max(shadow["wall"]) if shadow.num_rows else None
-    if until is None or not until.is_valid:
-        champion = champion.slice(0, 0)
-    else:
-        champion = champion.filter(pc.less_equal(champion["wall"], until))
     keys = ["request", "row"]
     ours = champion.select([*keys, "id", "time", "probability", "service_us"])
     theirs = shadow.select([*keys, "probability", "service_us"]).rename_columns([*keys, "other", "other_us"])
@@ -76,7 +89,7 @@ def pair(champion: pa.Table, shadow: pa.Table) -> Pairs:
     first = both.filter(pc.equal(both["row"], 0))
     return Pairs(
         id=both["id"],
-        days=both["time"].cast(pa.date32()).to_numpy(),
+        time=both["time"],
         champion=_floats(both["probability"]),
         shadow=_floats(both["other"]),
         champion_us=_floats(first["service_us"]),

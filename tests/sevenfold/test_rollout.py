@@ -117,6 +117,7 @@ def test_a_good_challenger_goes_through_all_steps() -> None:
 def test_a_catastrophic_challenger_is_stopped_at_the_first_poll() -> None:
     service = Service(bad=0.5)
     outcome, _ = run(service)
+    assert outcome.failed
     assert not outcome.finished
     assert (outcome.share, outcome.polls) == (0.05, 1)
     assert "50 times" in outcome.reason

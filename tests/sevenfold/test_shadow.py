@@ -46,14 +46,16 @@ def test_rows_belong_together_by_request_and_row() -> None:
     assert pairs.slower_than(0.6) == (2, 0)
 
 
-def test_a_copy_that_may_still_be_under_way_is_not_lost() -> None:
-    pairs = pair(table(CHAMPION), table([("a", 0, 0.1), ("a", 1, 0.4), ("b", 0, 0.5)]))
-    assert (pairs.requests, pairs.lost) == (2, 0)  # c came after the shadow's last line
-
-
 def test_no_shadow_no_pairs() -> None:
     pairs = pair(table(CHAMPION), table(SHADOW).slice(0, 0))
-    assert (pairs.rows, pairs.requests, pairs.lost, pairs.disagreements) == (0, 0, 0, 0)
+    assert (pairs.rows, pairs.requests, pairs.lost, pairs.disagreements) == (0, 3, 3, 0)
+
+
+def test_young_rows_can_be_left_out() -> None:
+    pairs = pair(table(CHAMPION), table(SHADOW, late_s=5)).before(START + timedelta(days=1))
+    assert pairs.id.to_pylist() == ["a-0", "a-1"]
+    assert pairs.shadow.tolist() == [0.1, 0.4]
+    assert len(pairs.days) == 2
 
 
 def test_loss_on_known_labels_only() -> None:

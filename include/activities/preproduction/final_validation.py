@@ -38,7 +38,7 @@ def main(activity: Activity) -> None:
         activity.progress("no champion: nothing compared")
     else:
         champion = _probability(activity, rows, activity.champion.model_digest)
-        measure_against_champion(activity, label, candidate, champion, days, window)
+        measure_against_champion(activity, label, candidate, champion, days, window, looks)
         curves["champion"] = champion
     _plot(activity, label, curves, days)
 
@@ -66,6 +66,7 @@ def measure_against_champion(
     champion: Columns,
     days: Columns,
     window: tuple[datetime, datetime],
+    looks: int,
 ) -> None:
     """The same rows scored by both: the difference knows what the difficulty of the days hides."""
     ours, theirs = evaluation.log_losses(label, candidate), evaluation.log_losses(label, champion)
@@ -95,7 +96,7 @@ def measure_against_champion(
             baseline_candidate=activity.champion.id if activity.champion else None,
             baseline_value=_number(baseline.value),
             window=window,
-            counts=difference.difference_counts,
+            counts=(difference.difference_counts or {}) | {"uses": float(looks)},
         )
         activity.progress(
             f"{metric}: {difference.value:+.4f} against the champion "

@@ -1,0 +1,139 @@
+"""The candidate takes a growing share of live requests, and is off at once when the gate's rules say Failed.
+
+Errors and slow answers are counted from the gateway's log in each interval; wrong decisions from the
+prediction log and the labels that came back, in parts of days whose labels are final.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from sevenfold import clock, release
+from sevenfold.activity import Activity, run
+from sevenfold.answers import AccessLog, count
+from sevenfold.canary import key, measure_arms, measure_rate, metrics, verdict_so_far
+from sevenfold.flow import Flow, flow
+from sevenfold.gateway import local_gateway
+from sevenfold.reconcile import reconcile
+from sevenfold.rollout import Arm, Outcome, Step, resume, roll_out
+from sevenfold.trial import ends_in_order, require_gateway
+from sevenfold.wrong import Cohort, wrong_decisions
+
+STEPS = (
+    Step(0.05, requests=40, seconds=4.0, limit_s=120.0),
+    Step(0.25, requests=150, seconds=4.0, limit_s=120.0),
+    Step(0.50, requests=300, seconds=4.0, limit_s=300.0),
+)
+ALONE = (Step(1.0, requests=600, seconds=4.0, limit_s=180.0),)
+"""Without a champion nobody else could answer."""
+INTERVAL_S = 2.0
+SETTLED = timedelta(seconds=0.2)
+"""Requests so soon after a change of the share may still have met the one before."""
+
+
+def main(activity: Activity) -> None:
+    """Steps through the shares; ends early on Failed, which also takes the candidate off."""
+    require_gateway(activity)
+    row = release.row(activity.store, activity.promotion.model)
+    steps = resume(plan(activity, alone=row.champion is None), row.share)
+    if row.champion is None:
+        activity.progress("no champion: the candidate answers everything, absolute limits decide")
+    with ends_in_order(), flow(activity) as traffic:
+        outcome = Canary(activity, traffic).go(steps)
+    activity.progress(f"{outcome.reason} after {outcome.polls} polls")
+
+
+def plan(activity: Activity, *, alone: bool) -> Sequence[Step]:
+    """The steps. With param `traffic: live` the last goes on until the gate's deadline: labels take days."""
+    steps = ALONE if alone else STEPS
+    if activity.promotion.params.get("traffic") != "live":
+        return steps
+    deadline = max((metric.deadline or timedelta(0) for metric in metrics(activity)), default=timedelta(0))
+    left = (activity.promotion.began_at + deadline - datetime.now(UTC)).total_seconds()
+    return (*steps[:-1], replace(steps[-1], limit_s=max(steps[-1].limit_s, left)))
+
+
+class Canary:
+    """One try of a canary: counts from where it begins."""
+
+    def __init__(self, activity: Activity, traffic: Flow) -> None:
+        self.activity = activity
+        self.traffic = traffic
+        self.model = activity.promotion.model
+        self.slow_ms = activity.spec.serving.sla.p99_ms
+        self.log = AccessLog(activity.settings.logs, self.model)
+        self.since = datetime.now(UTC)
+        self.maturity = next((m.matured_after for m in metrics(activity) if m.metric == "wrong_labels"), None)
+
+    def go(self, steps: Sequence[Step]) -> Outcome:
+        """All steps, one after the other."""
+        outcome = roll_out(
+            steps,
+            set_share=self.set_share,
+            poll=self.poll,
+            judge=lambda: verdict_so_far(self.activity),
+            say=self.activity.progress,
+        )
+        if outcome.failed:
+            release.vacate(self.activity.store, self.activity.promotion.id, "canary", outcome.reason)
+            reconcile(self.activity.store, self.model, local_gateway())
+            self.activity.progress("the candidate gets no more requests")
+        return outcome
+
+    def set_share(self, share: float) -> None:
+        """The release row first; the router follows it, and counting begins when it does."""
+        release.set_share(self.activity.store, self.activity.promotion.id, share, by="canary")
+        in_force = reconcile(self.activity.store, self.model, local_gateway())
+        self.since = datetime.now(UTC) + SETTLED
+        self.activity.progress(
+            f"{in_force.traffic.share:.0%} of the requests (generation {in_force.traffic.generation})"
+        )
+
+    def poll(self, step: Step) -> Arm:
+        """Counts one interval of the public route, and the parts of days whose labels have become final."""
+        start, end = self.since, self.since + timedelta(seconds=INTERVAL_S)
+        time.sleep(max(0.0, (end - datetime.now(UTC)).total_seconds()))
+        answers = [
+            one for one in self.log.between(start, end) if one.path == f"/v2/models/{self.model}/infer"
+        ]
+        self.since = end
+        arms = count(answers, self.slow_ms)
+        challenger = arms.get(self.activity.candidate.id, Arm())
+        champion = arms.get(self.activity.champion.id, Arm()) if self.activity.champion else None
+        self.traffic.seen(len(answers))
+        if answers:
+            measure_arms(self.activity, key(start), (start, end), challenger, champion, step.share)
+        self.measure_wrong_decisions()
+        return challenger
+
+    def measure_wrong_decisions(self) -> None:
+        """Wrong decisions of both in each part of a day that has become final since the last time."""
+        if self.maturity is None or self.activity.champion is None:
+            return
+        recorded = {
+            reading.interval
+            for reading in self.activity.store.measurements(self.activity.promotion.id, self.activity.name)
+            if reading.metric == "wrong_labels"
+        }
+        final = clock.now(self.activity.store, self.model) - self.maturity
+        cohorts = wrong_decisions(
+            self.activity.settings.logs,
+            self.model,
+            self.activity.candidate.id,
+            self.activity.champion.id,
+            since=self.activity.promotion.began_at,
+            final=final,
+            skip=recorded,
+        )
+        for cohort in cohorts:
+            self._measure(cohort)
+
+    def _measure(self, cohort: Cohort) -> None:
+        measure_rate(self.activity, "wrong_labels", cohort.key, (cohort.start, cohort.end), cohort.counts)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,78 @@
+"""A canary's measurements, and what its gate says of them so far."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sevenfold import clock
+from sevenfold.activity import Activity
+from sevenfold.analysis import judge
+from sevenfold.policy import Metric, load_gate
+from sevenfold.rollout import Arm
+from sevenfold.verdict import Verdict, worst
+
+Window = tuple[datetime, datetime]
+
+
+def metrics(activity: Activity) -> list[Metric]:
+    """What the environment's gate asks of this activity."""
+    promotion = activity.promotion
+    gate = load_gate(activity.settings.models, promotion.model, promotion.environment)
+    return [metric for metric in gate.metrics if metric.activity == activity.name]
+
+
+def verdict_so_far(activity: Activity) -> tuple[Verdict, str]:
+    """What the gate says of this activity's metrics by everything measured so far, and why.
+
+    The whole gate is judged, so that its risks are divided as they will be in the end.
+    """
+    promotion = activity.promotion
+    analysis = judge(
+        load_gate(activity.settings.models, promotion.model, promotion.environment),
+        activity.store.measurements(promotion.id),
+        activity.candidate,
+        promotion,
+        datetime.now(UTC),
+        champion=activity.champion,
+        data_now=clock.now(activity.store, promotion.model),
+    )
+    mine = [found for found in analysis.metrics if found.activity == activity.name and found.decides]
+    verdict = worst(found.verdict for found in mine) if mine else Verdict.SUCCESSFUL
+    reasons = [found.reason for found in mine if found.verdict is verdict]
+    return verdict, reasons[0] if reasons else "the gate asks nothing of it"
+
+
+def measure_arms(
+    activity: Activity, interval: str, window: Window, challenger: Arm, champion: Arm | None, share: float
+) -> None:
+    """Errors and slow answers of one interval; `champion` is None when there is none."""
+    for metric in ("errors", "slow"):
+        bad, rival = getattr(challenger, metric), getattr(champion, metric) if champion else None
+        counts = {"e1": float(bad), "n1": float(challenger.requests)}
+        if champion is not None and rival is not None:
+            counts |= {"e0": float(rival), "n0": float(champion.requests), "share": share}
+        measure_rate(activity, metric, interval, window, counts)
+
+
+def measure_rate(
+    activity: Activity, metric: str, interval: str, window: Window, counts: dict[str, float]
+) -> None:
+    """One interval of a rate: bad events and size of both arms (e1, n1, and e0, n0 with a champion)."""
+    compared = "n0" in counts
+    activity.measure(
+        metric,
+        counts["e1"] / counts["n1"] if counts["n1"] else None,
+        unit="share",
+        n=int(counts["n1"]),
+        baseline="champion" if compared else "none",
+        baseline_candidate=activity.champion.id if compared and activity.champion else None,
+        baseline_value=counts["e0"] / counts["n0"] if compared and counts["n0"] else None,
+        window=window,
+        interval=interval,
+        counts=counts,
+    )
+
+
+def key(start: datetime) -> str:
+    """The key of the interval that begins then; keys sort like times."""
+    return start.astimezone(UTC).isoformat(timespec="milliseconds")

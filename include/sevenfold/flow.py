@@ -1,0 +1,130 @@
+"""Traffic for when nobody calls: the next days of the data, played through the public route like real ones.
+
+On a laptop no one else asks the model, and a roll-out without requests proves nothing. The player goes on
+where it stopped and moves the model's clock, so that predictions, labels and time belong together.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sevenfold.activity import Activity
+from sevenfold.gateway import local_gateway
+from sevenfold.player import Played, play
+from sevenfold.snapshot import snapshot
+from sevenfold.spec import ModelSpec
+
+
+def progress_file(home: Path, model: str) -> Path:
+    """Where everybody who plays a model's days remembers how far they were played."""
+    return home / "player" / f"{model}.json"
+
+
+class Replay:
+    """Plays in a thread from `start()` until the days are over or it is stopped."""
+
+    def __init__(self, activity: Activity) -> None:
+        self._activity = activity
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.failure: Exception | None = None
+
+    def start(self) -> None:
+        """Begins to play; does nothing when it plays already."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._play, name="replay", daemon=True)
+            self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it plays."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has played all the days that there are."""
+        return self._thread is not None and not self._thread.is_alive()
+
+    def end(self) -> None:
+        """Stops; requests under way are answered."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _play(self) -> None:
+        activity, model = self._activity, self._activity.promotion.model
+        start = activity.store.get_clock(model) or activity.promotion.as_of
+        token = local_gateway().keys.token("replay", ["predict", "feedback"])
+
+        def reached(moment: datetime, played: Played) -> None:
+            activity.store.set_clock(model, moment)
+
+        try:
+            play(
+                activity.spec,
+                snapshot(activity.spec, activity.settings.data),
+                start,
+                ends(activity.spec),
+                activity.settings.gateway_url,
+                token,
+                progress=progress_file(activity.settings.home, model),
+                on_day=reached,
+                stop=self._stop.is_set,
+            )
+        except Exception as error:  # told by the thread that waits for traffic
+            self.failure = error
+
+
+def ends(spec: ModelSpec) -> datetime:
+    """Midnight UTC after the last day of the data."""
+    last = spec.data.ends
+    return datetime(last.year, last.month, last.day, tzinfo=UTC)
+
+
+class Flow:
+    """Whether requests come, and what to do when they do not: param `traffic` is live, replay, or nothing.
+
+    Without the param it waits `patience` for callers and replays when none come.
+    """
+
+    def __init__(
+        self, activity: Activity, replay: Replay, patience: timedelta = timedelta(seconds=5)
+    ) -> None:
+        self._activity, self._replay, self._patience = activity, replay, patience
+        self._wanted = activity.promotion.params.get("traffic")
+        self._silent_since = datetime.now(UTC)
+        if self._wanted == "replay":
+            self._begin("as asked")
+
+    def seen(self, requests: int) -> None:
+        """Takes note of how many requests came lately.
+
+        Raises:
+            Exception: what stopped the replay, if something did.
+        """
+        if self._replay.failure is not None:
+            raise self._replay.failure
+        now = datetime.now(UTC)
+        if requests:
+            self._silent_since = now
+        elif self._wanted != "live" and now - self._silent_since > self._patience and not self._replay.over:
+            self._begin(f"nobody has called for {self._patience.total_seconds():.0f} s")
+
+    def _begin(self, why: str) -> None:
+        if not self._replay.running:
+            self._activity.progress(f"{why}: replaying the next days of the data")
+            self._replay.start()
+
+
+@contextmanager
+def flow(activity: Activity) -> Iterator[Flow]:
+    """Traffic for as long as it is needed."""
+    replay = Replay(activity)
+    try:
+        yield Flow(activity, replay)
+    finally:
+        replay.end()
