@@ -30,7 +30,7 @@ def main(activity: Activity) -> None:
     for path in code.changed:
         activity.progress(f"not committed: {path}")
     violations = len(differing) + len(code.changed)
-    activity.measure("dirty_tree", violations, unit="files", n=len(pieces))
+    activity.measure("dirty_tree", violations, unit="files", n=len(pieces) + len(code.changed))
     rows = [[name, said, "the same" if said == found else f"now {found}"] for name, said, found in pieces]
     parts = [
         page.text(f"Candidate {candidate.id}, {model_file.stat().st_size:,} bytes."),
