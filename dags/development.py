@@ -1,8 +1,8 @@
 """Development: from an idea to a first model that knows more than nothing.
 
-A person starts it. The environment's code and data are pinned to versions, algorithms are compared on a
-sample, and the first model has to beat a constant. Its gate asks little: an idea may be bad, it must
-only be real.
+A person starts it. Algorithms are compared on a sample, the first model has to beat a constant, and what
+it was made of (code, data, environment, gates) is noted, so that it can be made again. Its gate asks
+little: an idea may be bad, it must only be real.
 
 **Green**: the idea goes on to training on all data. **Red**: it was refused or something broke, the red
 task's last line says what; nothing is live, nobody has to get up. **Pink**: held, a person may look when
@@ -14,4 +14,4 @@ from sevenfold_airflow.rail import activity, admit, all_models, environment, gat
 
 for spec in all_models():
     with environment(spec, "development", __doc__, params=sample_fields(spec)):
-        admit() >> activity("version") >> activity("select", image="trainer") >> gate() >> promote()
+        admit() >> activity("select", image="trainer") >> activity("version") >> gate() >> promote()

@@ -17,5 +17,6 @@ from sevenfold_airflow.rail import activity, admit, all_models, approve, environ
 for spec in all_models():
     with environment(spec, "production", __doc__, assets.promoted(spec.name, "preproduction")):
         verdict = gate()
-        admit() >> approve() >> activity("serve") >> activity("canary") >> verdict >> promote()
+        admit() >> approve() >> activity("serve") >> activity("canary") >> verdict
+        verdict >> activity("take_over") >> promote()
         verdict >> activity("roll_back", trigger_rule=TriggerRule.ONE_FAILED)

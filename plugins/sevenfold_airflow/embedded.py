@@ -54,9 +54,8 @@ SHARED_IMPORTS = (
     "airflow.executors.local_executor",
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
-    "airflow.providers.standard.operators.hitl",
     "uvicorn",
-    "sevenfold_airflow.pod",
+    "sevenfold_airflow.rail",
 )
 STOP_SECONDS = 4.0
 LONGEST_PAUSE_SECONDS = 30.0

@@ -28,7 +28,7 @@ def training_fields(spec: ModelSpec) -> dict[str, Param]:
 def sample_fields(spec: ModelSpec) -> dict[str, Param]:
     """What development may be told: how many rows its sample has, the hyperparameters, the seed."""
     return {
-        "sample": Param(
+        "sample_rows": Param(
             None,
             type=["null", "integer"],
             minimum=1000,

@@ -168,6 +168,6 @@ def test_monitoring_without_a_champion_has_nothing_to_do(world: World) -> None:
 
 
 def test_development_begins_with_nothing(world: World) -> None:
-    admit("development", how="manual", as_of="2020-02-01", sample=2000)
+    admit("development", how="manual", as_of="2020-02-01", sample_rows=2000)
     begun = last(world, "development")
-    assert (begun.candidate, begun.params, begun.requested_by) == (None, {"sample": 2000}, "ada")
+    assert (begun.candidate, begun.params, begun.requested_by) == (None, {"sample_rows": 2000}, "ada")
