@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +33,7 @@ class SchemaTooNew(SevenfoldError):
 
 
 class Database:
-    """SQLite or PostgreSQL behind the same transactions. No connection is kept open: forks are safe."""
+    """SQLite or PostgreSQL behind the same transactions; a fork never shares a connection with its parent."""
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
@@ -133,7 +135,15 @@ def upgrade(url: str) -> None:
 
 
 def _postgresql(url: URL) -> Engine:
-    return create_engine(url.set(drivername="postgresql+psycopg"), poolclass=NullPool)
+    engine = create_engine(url.set(drivername="postgresql+psycopg"), pool_size=2, pool_pre_ping=True)
+    kept = weakref.ref(engine)
+
+    def forget() -> None:
+        if (inherited := kept()) is not None:
+            inherited.dispose(close=False)  # the connections are the parent's
+
+    os.register_at_fork(after_in_child=forget)
+    return engine
 
 
 def _sqlite(url: URL) -> Engine:

@@ -17,9 +17,10 @@ from sqlalchemy import Connection, func, insert, select, update
 from sevenfold import audit
 from sevenfold.errors import SevenfoldError
 from sevenfold.evidence import EvidenceLacking, last_statement
-from sevenfold.promotion import END_OF, End, Promotion, PromotionEnd
+from sevenfold.promotion import END_OF, End, Promotion, PromotionEnd, PromotionEnded
 from sevenfold.release_law import require_lawful, require_running, unspoilt
 from sevenfold.release_row import (
+    NotClaimed,
     NothingBefore,
     ReleaseRow,
     claimed,
@@ -128,7 +129,12 @@ def promote(store: Store, promotion_id: str, by: str) -> ReleaseRow:
     with store.reading() as connection:
         _, verdict, reason = _judged(connection, promotion_id)
     end = PromotionEnd(promotion_id, "promoted", verdict, reason)
-    return _step(store, promotion.model, by, reason, lambda now: (crowned(now, promotion_id), end))
+    try:
+        return _step(store, promotion.model, by, reason, lambda now: (crowned(now, promotion_id), end))
+    except (NotClaimed, PromotionEnded):
+        if store.promotion(promotion_id).state != "promoted":
+            raise
+        return row(store, promotion.model)  # an overlapping try was faster
 
 
 def withdraw(store: Store, promotion_id: str, by: str, state: End, verdict: str, reason: str) -> ReleaseRow:
@@ -141,9 +147,14 @@ def withdraw(store: Store, promotion_id: str, by: str, state: End, verdict: str,
 def settle(store: Store, promotion_id: str, by: str) -> ReleaseRow:
     """Does what the signed conclusion of a production promotion says: promote it, or withdraw it.
 
+    One that has ended, by this or by a roll-back, changes nothing.
+
     Raises:
         EvidenceLacking: nothing was concluded.
     """
+    promotion = store.promotion(promotion_id)
+    if promotion.state != "running":
+        return row(store, promotion.model)
     with store.reading() as connection:
         result, verdict, reason = _judged(connection, promotion_id)
     if result == "PASSED":
