@@ -160,9 +160,12 @@ def _judge_metric(
 
 
 def _fits(reading: Measurement, metric: Metric, subject: Subject) -> bool:
-    """Whether a reading was taken against the metric's baseline, or live without any champion."""
-    alone = RULES[metric.rule].alone and subject.champion is None
-    return reading.baseline == metric.baseline or alone
+    """Whether a reading was taken against the metric's baseline.
+
+    Live counts of a candidate mean the same with a champion beside it and without one.
+    """
+    alone = metric.baseline == "none" or subject.champion is None
+    return reading.baseline == metric.baseline or (RULES[metric.rule].live and alone)
 
 
 def _has_nothing_to_compare_with(metric: Metric, subject: Subject) -> bool:

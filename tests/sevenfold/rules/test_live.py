@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.gate_case import interval, judged, live, metric, reading
+from tests.gate_case import CHAMPION, interval, judged, live, metric, reading
 
 from sevenfold.rules import Unusable, binomial, rate_ratio
 from sevenfold.rules.evidence import odds
@@ -118,6 +118,16 @@ def test_a_share_against_its_limit(bad: int, n: int, verdict: Verdict) -> None:
         for key in range(4)
     ]
     assert judged(DISAGREEMENT, readings).verdict is verdict
+
+
+@pytest.mark.parametrize("beside", ["none", "champion"])
+def test_an_absolute_share_counts_with_a_champion_beside_it_and_without(beside: str) -> None:
+    named = CHAMPION.id if beside == "champion" else None
+    counts = {"bad": 5, "n": 100}
+    found = reading(
+        DISAGREEMENT, 0.05, baseline=beside, baseline_candidate=named, interval="1", counts=counts
+    )
+    assert judged(DISAGREEMENT, [found]).verdict is S
 
 
 def test_nothing_counted_yet_holds() -> None:
