@@ -10,8 +10,8 @@ there is time.
 """
 
 from sevenfold_airflow.forms import sample_fields
-from sevenfold_airflow.rail import activity, admit, all_models, environment, gate, promote
+from sevenfold_airflow.rail import activity, admit, all_models, environment_dag, gate, promote
 
 for spec in all_models():
-    with environment(spec, "development", __doc__, params=sample_fields(spec)):
+    with environment_dag(spec, "development", __doc__, params=sample_fields(spec)):
         admit() >> activity("select", image="trainer") >> activity("version") >> gate() >> promote()

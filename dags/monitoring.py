@@ -13,12 +13,12 @@ serves yet.
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
 
 from sevenfold_airflow import assets
-from sevenfold_airflow.rail import activity, admit, all_models, environment, finish
+from sevenfold_airflow.rail import activity, admit, all_models, environment_dag, finish
 
 for spec in all_models():
     weekly = CronTriggerTimetable("0 6 * * 1", timezone="UTC")
     new_champion = assets.promoted(spec.name, "production")
     schedule = AssetOrTimeSchedule(timetable=weekly, assets=new_champion)
-    with environment(spec, "monitoring", __doc__, schedule):
+    with environment_dag(spec, "monitoring", __doc__, schedule):
         measured = [activity("monitor"), activity("drift", image="quality"), activity("ab_analysis")]
         admit() >> activity("feedback") >> measured >> activity("retraining_trigger") >> finish()

@@ -10,10 +10,10 @@ requests so far.
 """
 
 from sevenfold_airflow import assets
-from sevenfold_airflow.rail import activity, admit, all_models, environment, gate, promote
+from sevenfold_airflow.rail import activity, admit, all_models, environment_dag, gate, promote
 
 for spec in all_models():
-    with environment(spec, "preproduction", __doc__, assets.promoted(spec.name, "staging")):
+    with environment_dag(spec, "preproduction", __doc__, assets.promoted(spec.name, "staging")):
         trials = [
             activity("final_validation"),
             activity("fairness", image="quality"),

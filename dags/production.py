@@ -12,10 +12,10 @@ again: look at the reason in daylight. If `roll_back` is red too, users may meet
 from airflow.sdk import TriggerRule
 
 from sevenfold_airflow import assets
-from sevenfold_airflow.rail import activity, admit, all_models, approve, environment, gate, promote
+from sevenfold_airflow.rail import activity, admit, all_models, approve, environment_dag, gate, promote
 
 for spec in all_models():
-    with environment(spec, "production", __doc__, assets.promoted(spec.name, "preproduction")):
+    with environment_dag(spec, "production", __doc__, assets.promoted(spec.name, "preproduction")):
         verdict = gate()
         admit() >> approve() >> activity("serve") >> activity("canary") >> verdict
         verdict >> activity("take_over") >> promote()

@@ -9,10 +9,10 @@ seen nothing. **Pink**: held for a person.
 """
 
 from sevenfold_airflow import assets
-from sevenfold_airflow.rail import EVERY_SLOT, activity, admit, all_models, environment, gate, promote
+from sevenfold_airflow.rail import EVERY_SLOT, activity, admit, all_models, environment_dag, gate, promote
 
 for spec in all_models():
-    with environment(spec, "staging", __doc__, assets.promoted(spec.name, "testing")):
+    with environment_dag(spec, "staging", __doc__, assets.promoted(spec.name, "testing")):
         # measures time, so nothing else may run beside it
         load_test = activity("load_test", image="loadtest", pool_slots=EVERY_SLOT)
         admit() >> activity("end_to_end") >> load_test >> activity("canary") >> gate() >> promote()

@@ -9,10 +9,10 @@ too few rows decide.
 """
 
 from sevenfold_airflow import assets
-from sevenfold_airflow.rail import activity, admit, all_models, environment, gate, promote
+from sevenfold_airflow.rail import activity, admit, all_models, environment_dag, gate, promote
 
 for spec in all_models():
-    with environment(spec, "testing", __doc__, assets.promoted(spec.name, "training")):
+    with environment_dag(spec, "testing", __doc__, assets.promoted(spec.name, "training")):
         checks = [
             activity("validate_data", image="quality"),
             activity("validate_model", image="quality"),

@@ -12,12 +12,12 @@ from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
 
 from sevenfold_airflow import assets
 from sevenfold_airflow.forms import training_fields
-from sevenfold_airflow.rail import activity, admit, all_models, environment, gate, promote
+from sevenfold_airflow.rail import activity, admit, all_models, environment_dag, gate, promote
 
 for spec in all_models():
     causes = assets.promoted(spec.name, "development") | assets.drift(spec.name)
     nightly = CronTriggerTimetable(spec.schedule, timezone="UTC") if spec.schedule else None
     schedule = AssetOrTimeSchedule(timetable=nightly, assets=causes) if nightly else causes
-    with environment(spec, "training", __doc__, schedule, training_fields(spec)):
+    with environment_dag(spec, "training", __doc__, schedule, training_fields(spec)):
         train, benchmark = (activity(name, image="trainer") for name in ("train", "benchmark"))
         admit() >> train >> benchmark >> gate() >> promote()
