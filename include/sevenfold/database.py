@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import Pool
 
 from sevenfold import tables
 from sevenfold.errors import SevenfoldError
 
 BUSY_SECONDS = 30
 """How long a writer waits for another one before it gives up with StoreUnavailable."""
+CONNECTIONS = 2
+"""How many connections a process keeps open between transactions; threads may take more for a while."""
 WRITE_LOCK = 7_000_007
 """Advisory lock: PostgreSQL takes one writer at a time, as SQLite does, for the audit log is one chain."""
 
@@ -135,19 +137,29 @@ def upgrade(url: str) -> None:
 
 
 def _postgresql(url: URL) -> Engine:
-    engine = create_engine(url.set(drivername="postgresql+psycopg"), pool_size=2, pool_pre_ping=True)
+    return _forkable(
+        create_engine(url.set(drivername="postgresql+psycopg"), pool_size=CONNECTIONS, pool_pre_ping=True)
+    )
+
+
+def _forkable(engine: Engine) -> Engine:
+    """After a fork the child leaves the parent's connections alone: it neither uses nor closes them."""
     kept = weakref.ref(engine)
 
     def forget() -> None:
         if (inherited := kept()) is not None:
-            inherited.dispose(close=False)  # the connections are the parent's
+            _LEFT_TO_THE_PARENT.append(inherited.pool)
+            inherited.dispose(close=False)
 
     os.register_at_fork(after_in_child=forget)
     return engine
 
 
+_LEFT_TO_THE_PARENT: list[Pool] = []
+
+
 def _sqlite(url: URL) -> Engine:
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, pool_size=CONNECTIONS, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, record: object) -> None:
@@ -161,4 +173,4 @@ def _sqlite(url: URL) -> Engine:
         if options.get("isolation_level") != "AUTOCOMMIT":
             connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("sevenfold_write") else "BEGIN")
 
-    return engine
+    return _forkable(engine)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import sqlalchemy
 from sqlalchemy import text
 from tests.sevenfold.evidence_world import AS_OF, MODEL, World, candidate
 
-from sevenfold import tables
+from sevenfold import audit, tables
 from sevenfold.database import SchemaTooNew, StoreUnavailable
 from sevenfold.environments import UnknownEnvironment
 from sevenfold.measurement import Measurement
@@ -224,9 +225,24 @@ def test_many_processes_open_an_empty_store_at_once(database: str) -> None:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def test_a_fork_shares_no_connection_with_its_parent(database: str) -> None:
+    """A task of Airflow is a fork: both go on writing, and no line is lost or torn."""
+    store = open_store(database)
+    store.audit("parent", "before")
+    child = os.fork()
+    if child == 0:
+        for _ in range(5):
+            store.audit("child", "wrote")
+        os._exit(0)
+    for _ in range(5):
+        store.audit("parent", "wrote")
+    assert os.waitpid(child, 0)[1] == 0
+    lines = store.audit_lines()
+    assert sorted(line.who for line in lines) == ["child"] * 5 + ["parent"] * 6
+    assert audit.problems(lines) == []
 
 
 def test_migrations_lead_to_the_tables_that_the_code_knows(database: str) -> None:
@@ -273,6 +289,7 @@ def test_a_full_disk_loses_nothing_and_says_so(tmp_path: Path) -> None:
     def _small(connection: sqlalchemy.engine.interfaces.DBAPIConnection, record: object) -> None:
         connection.execute("PRAGMA max_page_count=1")  # type: ignore[attr-defined]
 
+    store.engine.dispose()
     with pytest.raises(StoreUnavailable, match="full"):
         for _ in range(1000):
             store.audit("me", "fills the disk", {"with": "x" * 4000})
