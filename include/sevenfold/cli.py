@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +24,7 @@ console = Console(highlight=False)
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 Model = Annotated[str, typer.Argument(help="name of a model, a folder in include/models")]
-Reason = Annotated[str, typer.Option(help="why: it stands in the evidence for ever")]
+Reason = Annotated[str, typer.Option(help="why; it stays with the evidence")]
 
 
 @contextmanager
@@ -107,16 +108,16 @@ def demo(
 
 
 @app.command()
-def replay(
+def play(
     model: Model,
     start: Annotated[datetime, typer.Option("--from", help="first day", formats=["%Y-%m-%d"])],
     end: Annotated[datetime, typer.Option("--to", help="first day not to play", formats=["%Y-%m-%d"])],
 ) -> None:
     """Play real days of requests through the gateway; labels come back when they became known."""
-    from sevenfold.performance import replay as play
+    from sevenfold.performance import play_days
 
     with one_sentence():
-        play(model, settings(), start.replace(tzinfo=UTC), end.replace(tzinfo=UTC), console.print)
+        play_days(model, settings(), start.replace(tzinfo=UTC), end.replace(tzinfo=UTC), console.print)
 
 
 @app.command()
@@ -144,21 +145,126 @@ def promote(
 
 
 @app.command()
-def rollback(model: Model, reason: Reason = ...) -> None:  # type: ignore[assignment]
+def rollback(model: Model, reason: Reason) -> None:
     """Give all traffic back to the previous champion, now. Works with Airflow down."""
+    from sevenfold import release
     from sevenfold.reconciler import reconcile_now
-    from sevenfold.release import roll_back
     from sevenfold.spec import load_spec
     from sevenfold.store import open_store
 
     with one_sentence():
         load_spec(model)
         store = open_store()
-        row = roll_back(store, model, by=os.environ.get("USER", "operator"), reason=reason)
+        champion = release.row(store, model).champion
+        if champion is None:
+            raise SevenfoldError(f"{model} has no champion, so there is nothing to roll back")
+        row = release.roll_back(store, model, champion=champion, by=_me(), reason=reason)
         reconcile_now(store, model, settings())
-        console.print(
-            f"{model} is served by {row.champion or 'nobody'} (generation {row.generation}); held: {row.held}"
-        )
+        console.print(f"{model} is served by {row.champion} (generation {row.generation})")
+        console.print(f"automatic promotion is on hold until `sevenfold resume {model}`: {row.held}")
+
+
+@app.command()
+def resume(model: Model, reason: Reason) -> None:
+    """Let candidates be promoted again after a roll-back."""
+    from sevenfold import release
+    from sevenfold.spec import load_spec
+    from sevenfold.store import open_store
+
+    with one_sentence():
+        load_spec(model)
+        release.release_hold(open_store(), model, by=_me(), reason=reason)
+        console.print(f"candidates of {model} can be promoted again")
+
+
+@app.command()
+def gate(
+    model: Model,
+    environment: Annotated[str, typer.Argument(help="one of the seven environments")],
+    share: Annotated[float, typer.Option(help="the canary's share of the traffic")] = 0.1,
+) -> None:
+    """Walk through a gate: what it measures, on how much data, what passes, and how long it takes."""
+    from sevenfold.planner import walk_through
+    from sevenfold.policy import load_gate
+    from sevenfold.spec import load_spec
+
+    with one_sentence():
+        load_spec(model)
+        policy = load_gate(settings().models, model, environment)
+        console.print(walk_through(policy, share=share), markup=False)
+
+
+@app.command()
+def verify(promotion: Annotated[str, typer.Argument(help="a promotion; empty: all evidence")] = "") -> None:
+    """Check that all evidence is as it was written: signatures, audit log, bytes of the reports."""
+    from sevenfold.artifacts import open_artifacts
+    from sevenfold.store import open_store
+    from sevenfold.verify import verify as problems
+
+    with one_sentence():
+        found = problems(open_store(), promotion or None, open_artifacts())
+        for problem in found:
+            console.print(problem, markup=False)
+        if found:
+            raise typer.Exit(1)
+        console.print("all evidence is as it was written")
+
+
+@app.command()
+def replay(
+    promotion: Annotated[str, typer.Argument(help="a promotion: model/environment/run")],
+    policy: Annotated[Path, typer.Option(help="the gate file to judge by instead")],
+) -> None:
+    """Judge stored measurements again by another gate file, and say what would change. Nothing is written."""
+    from sevenfold.policy import load_policy
+    from sevenfold.replay import replay as judge_again
+    from sevenfold.store import open_store
+
+    with one_sentence():
+        found = judge_again(open_store(), promotion, load_policy(policy))
+        console.print(f"was: {found.before.verdict}. {found.before.reason}", markup=False)
+        console.print(f"would be: {found.after.verdict}. {found.after.reason}", markup=False)
+        for change in found.changes:
+            console.print(f"  {change}", markup=False)
+
+
+@app.command()
+def revoke(
+    promotion: Annotated[str, typer.Argument(help="a promotion: model/environment/run")], reason: Reason
+) -> None:
+    """Take back the evidence of a promotion, and name what relied on it."""
+    from sevenfold.revoke import revoke as take_back
+    from sevenfold.store import open_store
+
+    with one_sentence():
+        revoked = take_back(open_store(), promotion, _me(), reason)
+        relied = ", ".join(revoked.relied) or "nothing"
+        console.print(f"revoked: {promotion}; relied on it: {relied}", markup=False)
+        if revoked.serves:
+            console.print("its candidate serves production: roll it back unless you are sure")
+
+
+@app.command()
+def override(
+    promotion: Annotated[str, typer.Argument(help="a promotion: model/environment/run")],
+    scope: Annotated[list[str], typer.Option(help="metrics that are exempted; can be given several times")],
+    approved_by: Annotated[str, typer.Option(help="who approves; another person where users are concerned")],
+    expires: Annotated[datetime, typer.Option(help="last day", formats=["%Y-%m-%d"])],
+    reason: Reason,
+) -> None:
+    """Exempt a promotion by name, with reason, scope and expiry. The failed analysis stays on record."""
+    from sevenfold.override import override as exempt
+    from sevenfold.store import open_store
+
+    with one_sentence():
+        store = open_store()
+        until = expires.replace(tzinfo=UTC)
+        ended = exempt(store, promotion, _me(), approved_by, reason, scope, until)
+        console.print(f"{ended.id} is {ended.state}: {ended.outcome}", markup=False)
+
+
+def _me() -> str:
+    return os.environ.get("SUDO_USER") or os.environ.get("USER") or f"user {os.getuid()}"
 
 
 @app.command()

@@ -81,6 +81,11 @@ class Narrator:
             f"{environment}: {conf.get('reason', run)} ({given})" + ("" if new else " [was started before]")
         )
 
+    def begin_on(self, day: date) -> None:
+        """Sets the model's clock to the beginning of `day`, unless the story has begun before."""
+        if self.store.get_clock(self.model) is None:
+            self.store.set_clock(self.model, _midnight(day))
+
     def play(self, first: date, end: date) -> None:
         """Plays all flights of the days from `first` up to, not including, `end` that were not played yet."""
         start, stop = max(_midnight(first), self.played_until), _midnight(end)
@@ -92,7 +97,7 @@ class Narrator:
 
     @property
     def played_until(self) -> datetime:
-        """The moment that live traffic has reached; the beginning of time before any was played."""
+        """The moment that live traffic has reached."""
         return self.store.get_clock(self.model) or datetime.min.replace(tzinfo=UTC)
 
     def monitor(self, day: date) -> None:
@@ -204,7 +209,7 @@ class Narrator:
     def _serve_traffic(self) -> None:
         row = release.row(self.store, self.model)
         wanted = row.champion is not None and (row.share > 0 or row.mirror > 0)
-        if wanted and self.played_until.year > 1 and not (self._playing and self._playing.is_alive()):
+        if wanted and not (self._playing and self._playing.is_alive()):
             start = self.played_until
             self._playing = threading.Thread(
                 target=self._play, args=(start, start + timedelta(days=1)), daemon=True

@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 
 from sevenfold import stack
 from sevenfold.demo import Narrator
+from sevenfold.errors import SevenfoldError
+from sevenfold.flow import progress_file
 from sevenfold.footprint import PeakMemory, memory
+from sevenfold.keys import GatewayKeys
+from sevenfold.player import Played, play
 from sevenfold.settings import Settings
+from sevenfold.snapshot import snapshot
 from sevenfold.spec import load_spec
 from sevenfold.store import open_store
 from sevenfold.summary import Cost, tell
@@ -21,6 +25,10 @@ from sevenfold.supervision import Supervisor
 
 SETTLE_S = 5.0
 """How long nothing happens before the memory of the idle stack is read."""
+
+
+class Unanswered(SevenfoldError):
+    """Requests of the player that the gateway did not answer as it should."""
 
 
 def perform(model: str, settings: Settings, console: Console, approve_after: float | None) -> None:
@@ -44,7 +52,7 @@ def perform(model: str, settings: Settings, console: Console, approve_after: flo
         settings=settings,
         requester=stack.airflow(settings, "admin"),
         approver=stack.airflow(settings, "approver"),
-        player=lambda start, end: replay(model, settings, start, end, lambda line: None),
+        player=lambda start, end: play_days(model, settings, start, end, lambda line: None),
         console=console,
         approve_after=approve_after,
     )
@@ -55,11 +63,37 @@ def perform(model: str, settings: Settings, console: Console, approve_after: flo
     tell(narrator.store, spec, settings, console, Cost(wall, used.peak, memory(roots[:1])))
 
 
-def replay(
+def play_days(
     model: str, settings: Settings, start: datetime, end: datetime, progress: Callable[[str], None]
-) -> Any:
-    """Plays the real requests of [start, end) through the gateway; labels follow when they became known."""
-    raise NotImplementedError
+) -> Played:
+    """Plays the real requests of [start, end) through the gateway; labels follow when they became known.
+
+    The model's clock moves along. Days that were played before are not played again.
+
+    Raises:
+        Unanswered: some requests were not answered; those that were count.
+    """
+    spec, store = load_spec(model, settings.models), open_store(settings.evidence_url)
+    tokens = GatewayKeys(settings.secrets)
+
+    def reached(moment: datetime, played: Played) -> None:
+        store.set_clock(model, moment)
+        progress(f"{moment:%-d %B %Y}: {played.rows:,} rows in {played.requests:,} requests so far")
+
+    played = play(
+        spec,
+        snapshot(spec, settings.data, progress),
+        start,
+        end,
+        settings.gateway_url,
+        tokens.token("player", ["predict", "feedback"]),
+        progress=progress_file(settings.home, model),
+        on_day=reached,
+    )
+    if played.failed:
+        said = ", ".join(f"{count} times {error}" for error, count in played.errors.items())
+        raise Unanswered(f"{played.failed} of {played.requests:,} requests were not answered: {said}")
+    return played
 
 
 def _roots(settings: Settings) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ def play(narrator: Narrator) -> None:
 def first_candidate(narrator: Narrator) -> None:
     """Trained on January to March, tested on April, serving from the first week of June."""
     narrator.chapter("1. A first candidate, from an idea to production")
+    narrator.begin_on(date(2013, 5, 1))
     narrator.start("development", "story-first", as_of="2013-05-01", reason="the first candidate")
     end = narrator.follow(origin_run("story-first"), goal="production")
     _expect(end, "promoted", "the first candidate should serve")
