@@ -41,7 +41,7 @@ def _judge_once(case: Case, subject: Subject) -> Outcome:
 
 
 def _spent(case: Case, reading: Measurement, tries: int, uses: int) -> Case:
-    """Looking again costs alpha: at a test set that was used before, or by measuring until it passes."""
+    """Passing costs alpha at every look: at a test set that was used before, or measured until it passes."""
     budget = case.metric.max_uses
     looks = tries
     if budget is not None:
@@ -51,7 +51,7 @@ def _spent(case: Case, reading: Measurement, tries: int, uses: int) -> Case:
         looks += uses - 1
     if looks == 1 and budget is None:
         return case
-    return replace(case, alpha_pass=spend(case.alpha_pass, looks), alpha_fail=spend(case.alpha_fail, looks))
+    return replace(case, alpha_pass=spend(case.alpha_pass, looks))
 
 
 def _judge_polled(case: Case, subject: Subject) -> Outcome:

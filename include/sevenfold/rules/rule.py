@@ -23,8 +23,8 @@ class Case:
 
     `readings` are checked: finite, of this candidate, fresh, without duplicates; one of them unless the rule
     is live. `alpha_pass` is the risk of passing what is beyond the limit, `alpha_fail` that of failing what
-    is fine; the analysis has already divided them by the uses of a test set and by the number of metrics.
-    `compared` is False when the model has no champion.
+    is fine; the analysis has divided the first by the uses of a test set and the second by the number of
+    metrics. `compared` is False when the model has no champion.
     """
 
     metric: Metric
