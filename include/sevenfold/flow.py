@@ -13,10 +13,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sevenfold.activity import Activity
+from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import local_gateway
 from sevenfold.player import Played, play
-from sevenfold.snapshot import snapshot
+from sevenfold.snapshot import Snapshot, snapshot
 from sevenfold.spec import ModelSpec
+
+HASTE = 4.0
+"""A replay asks at most so many times the SLA's rate: the days that are left are precious."""
+
+
+class TrafficOver(SevenfoldError):
+    """Nobody calls, and all days of the data have been played."""
 
 
 def progress_file(home: Path, model: str) -> Path:
@@ -59,6 +67,7 @@ class Replay:
         activity, model = self._activity, self._activity.promotion.model
         start = activity.store.get_clock(model) or activity.promotion.as_of
         token = local_gateway().keys.token("replay", ["predict", "feedback"])
+        data = snapshot(activity.spec, activity.settings.data)
 
         def reached(moment: datetime, played: Played) -> None:
             activity.store.set_clock(model, moment)
@@ -66,12 +75,13 @@ class Replay:
         try:
             play(
                 activity.spec,
-                snapshot(activity.spec, activity.settings.data),
+                data,
                 start,
                 ends(activity.spec),
                 activity.settings.gateway_url,
                 token,
                 progress=progress_file(activity.settings.home, model),
+                days_per_second=HASTE * activity.spec.serving.sla.rate / rows_per_day(data),
                 on_day=reached,
                 stop=self._stop.is_set,
             )
@@ -83,6 +93,12 @@ def ends(spec: ModelSpec) -> datetime:
     """Midnight UTC after the last day of the data."""
     last = spec.data.ends
     return datetime(last.year, last.month, last.day, tzinfo=UTC)
+
+
+def rows_per_day(data: Snapshot) -> float:
+    """Mean number of rows of a day."""
+    days = data.manifest["days"].values()
+    return float(max(1.0, sum(day["rows"]["rows"] for day in days) / max(1, len(days))))
 
 
 class Flow:
@@ -97,13 +113,12 @@ class Flow:
         self._activity, self._replay, self._patience = activity, replay, patience
         self._wanted = activity.promotion.params.get("traffic")
         self._silent_since = datetime.now(UTC)
-        if self._wanted == "replay":
-            self._begin("as asked")
 
     def seen(self, requests: int) -> None:
         """Takes note of how many requests came lately.
 
         Raises:
+            TrafficOver: none come, and none are left to be replayed.
             Exception: what stopped the replay, if something did.
         """
         if self._replay.failure is not None:
@@ -111,11 +126,15 @@ class Flow:
         now = datetime.now(UTC)
         if requests:
             self._silent_since = now
-        elif self._wanted != "live" and now - self._silent_since > self._patience and not self._replay.over:
+        if self._wanted == "replay":
+            self._begin("as asked")
+        elif self._wanted != "live" and now - self._silent_since > self._patience:
             self._begin(f"nobody has called for {self._patience.total_seconds():.0f} s")
+        if self._replay.over and now - self._silent_since > self._patience:
+            raise TrafficOver("nobody calls, and all days of the data have been played")
 
     def _begin(self, why: str) -> None:
-        if not self._replay.running:
+        if not (self._replay.running or self._replay.over):
             self._activity.progress(f"{why}: replaying the next days of the data")
             self._replay.start()
 

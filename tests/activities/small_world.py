@@ -1,4 +1,4 @@
-"""A small model with ninety days of made-up data of known truth, and everything an activity needs of it.
+"""A small model with half a year of made-up data of known truth, and everything an activity needs of it.
 
 The label's log odds are 1.5 times `pull` less 0.8, plus a weather of each day that no feature shows. `made`
 writes an artefact with any weights, so a test says itself how good a candidate is.
@@ -22,7 +22,7 @@ from sevenfold.store import Store, open_store
 from sevenfold.tabular import METADATA_KEY, Encoder
 
 MODEL = "coin"
-STARTS, DAYS, ROWS = date(2013, 1, 1), 90, 60
+STARTS, DAYS, ROWS = date(2013, 1, 1), 181, 60
 AS_OF = datetime(2013, 3, 15, tzinfo=UTC)
 TRUE_WEIGHT = 1.5
 
@@ -36,7 +36,7 @@ target: heads
 positive: comes up heads
 features: {{numeric: [pull, noise], categorical: [place]}}
 groups: [place]
-data: {{source: made up, code: [], starts: 2013-01-01, ends: 2013-04-01}}
+data: {{source: made up, code: [], starts: 2013-01-01, ends: 2013-07-01}}
 windows: {{holdout_days: 20, sealed_days: 8, stopping_days: 3}}
 entry_points: {{data: "tests.activities.small_world:build", network: "tests.activities.small_world:build"}}
 hyperparameters: {{}}

@@ -47,11 +47,10 @@ def main(activity: Activity) -> None:
         with on_trial(activity, "shadow") as target:
             alone(activity, target)
         return
-    with on_trial(activity, "shadow"):
-        with mirrored(activity):
-            began = datetime.now(UTC) + SETTLED
-            watch(activity)
-            ended = datetime.now(UTC)
+    with on_trial(activity, "shadow"), mirrored(activity):
+        began = datetime.now(UTC) + SETTLED
+        watch(activity)
+        ended = datetime.now(UTC)
     # the shadow has drained: the last copy of what was answered until `ended` is in its log
     compare(activity, activity.champion, (began, ended))
 

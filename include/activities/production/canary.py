@@ -15,7 +15,7 @@ from sevenfold import clock, release
 from sevenfold.activity import Activity, run
 from sevenfold.answers import AccessLog, count
 from sevenfold.canary import key, measure_arms, measure_rate, metrics, verdict_so_far
-from sevenfold.flow import Flow, flow
+from sevenfold.flow import Flow, TrafficOver, flow
 from sevenfold.gateway import local_gateway
 from sevenfold.reconcile import reconcile
 from sevenfold.rollout import Arm, Outcome, Step, resume, roll_out
@@ -66,17 +66,21 @@ class Canary:
         self.slow_ms = activity.spec.serving.sla.p99_ms
         self.log = AccessLog(activity.settings.logs, self.model)
         self.since = datetime.now(UTC)
+        self.share, self.polls = 0.0, 0
         self.maturity = next((m.matured_after for m in metrics(activity) if m.metric == "wrong_labels"), None)
 
     def go(self, steps: Sequence[Step]) -> Outcome:
         """All steps, one after the other."""
-        outcome = roll_out(
-            steps,
-            set_share=self.set_share,
-            poll=self.poll,
-            judge=lambda: verdict_so_far(self.activity),
-            say=self.activity.progress,
-        )
+        try:
+            outcome = roll_out(
+                steps,
+                set_share=self.set_share,
+                poll=self.poll,
+                judge=lambda: verdict_so_far(self.activity),
+                say=self.activity.progress,
+            )
+        except TrafficOver as over:
+            return Outcome(False, self.share, self.polls, f"undecided at {self.share:.0%}: {over}")
         if outcome.failed:
             release.vacate(self.activity.store, self.activity.promotion.id, "canary", outcome.reason)
             reconcile(self.activity.store, self.model, local_gateway())
@@ -87,7 +91,7 @@ class Canary:
         """The release row first; the router follows it, and counting begins when it does."""
         release.set_share(self.activity.store, self.activity.promotion.id, share, by="canary")
         in_force = reconcile(self.activity.store, self.model, local_gateway())
-        self.since = datetime.now(UTC) + SETTLED
+        self.share, self.since = share, datetime.now(UTC) + SETTLED
         self.activity.progress(
             f"{in_force.traffic.share:.0%} of the requests (generation {in_force.traffic.generation})"
         )
@@ -99,7 +103,7 @@ class Canary:
         answers = [
             one for one in self.log.between(start, end) if one.path == f"/v2/models/{self.model}/infer"
         ]
-        self.since = end
+        self.since, self.polls = end, self.polls + 1
         arms = count(answers, self.slow_ms)
         challenger = arms.get(self.activity.candidate.id, Arm())
         champion = arms.get(self.activity.champion.id, Arm()) if self.activity.champion else None

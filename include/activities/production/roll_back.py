@@ -1,8 +1,8 @@
 """Takes a candidate off live traffic, at once: the release row first, the router next, its replicas last.
 
-After a failed gate it withdraws the promotion's candidate. A person who names a serving champion goes back
-from it to the one before. Either way nothing more is promoted until a person releases the hold. Done twice it
-changes nothing.
+After its gate, or a task before it, has failed, a promotion's candidate is withdrawn. A person who names a
+serving champion (param `champion`) goes back from it to the one before. After that, and after a candidate
+that was proven bad, nothing more is promoted until a person releases the hold. Done twice it changes nothing.
 """
 
 from __future__ import annotations
@@ -12,32 +12,44 @@ from sevenfold.activity import Activity, run
 from sevenfold.cluster import Deployment, local_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import local_gateway
+from sevenfold.promotion import END_OF
 from sevenfold.reconcile import reconcile
 from sevenfold.serving.admission import LIVE
+from sevenfold.verdict import Verdict
 
 BY = "roll_back"
 
 
 def main(activity: Activity) -> None:
-    """Rolls back the candidate of the promotion, or the champion that its params name."""
+    """Rolls back the champion that the promotion's params name, else the candidate of the promotion."""
     store, promotion = activity.store, activity.promotion
-    bad = promotion.params.get("champion") or promotion.candidate
-    if not bad:
+    champion = promotion.params.get("champion")
+    if champion:
+        _keep_ready(activity, champion)
+        row = release.roll_back(store, promotion.model, by=BY, reason=promotion.reason, champion=champion)
+    elif promotion.candidate:
+        row = _withdraw(activity)
+    else:
         raise SevenfoldError(
             f"promotion {promotion.id} names no candidate and no champion: whom to roll back?"
         )
-    reason = promotion.reason if promotion.params.get("champion") else _verdict(activity)
-    row = release.row(store, promotion.model)
-    if row.champion == bad:
-        _keep_ready(activity, row.previous)
-        row = release.roll_back(store, promotion.model, bad, BY, reason)
-    elif row.candidate == bad and row.promotion:
-        row = release.withdraw(store, row.promotion, BY, "refused", "Failed", reason)
-        row = release.hold(store, promotion.model, BY, reason)
     reconcile(store, promotion.model, local_gateway())
+    bad = str(champion or promotion.candidate)
     activity.progress(f"{bad} is off, {row.champion or 'nobody'} serves (generation {row.generation})")
     remove(activity, bad, row)
     activity.progress(f"held: {row.held}" if row.held else "no hold")
+
+
+def _withdraw(activity: Activity) -> release.ReleaseRow:
+    """Takes the promotion's candidate off, and holds further ones if its gate has proven it bad."""
+    store, promotion = activity.store, activity.promotion
+    analyses = store.analyses(promotion.id)
+    verdict = analyses[-1].verdict if analyses else Verdict.ERROR
+    reason = analyses[-1].reason if analyses else "a task failed before the gate could judge"
+    row = release.withdraw(store, promotion.id, BY, END_OF[verdict], str(verdict), reason)
+    if verdict is Verdict.FAILED and row.champion != promotion.candidate:
+        row = release.hold(store, promotion.model, BY, reason)
+    return row
 
 
 def remove(activity: Activity, bad: str, row: release.ReleaseRow) -> None:
@@ -49,20 +61,15 @@ def remove(activity: Activity, bad: str, row: release.ReleaseRow) -> None:
         cluster.remove(activity.promotion.model, slot, bad)
 
 
-def _keep_ready(activity: Activity, previous: str | None) -> None:
+def _keep_ready(activity: Activity, champion: str) -> None:
     """Whoever traffic goes back to has to be there before it comes; normally it is, without traffic."""
-    model = activity.promotion.model
-    cluster = local_cluster()
-    if previous and not any(cluster.endpoints(model, slot, previous) for slot in LIVE):
-        replicas = activity.spec.serving.replicas
-        with activity.phase(f"starting {previous} again"):
-            cluster.deploy(Deployment(model, previous, "champion", replicas))
-
-
-def _verdict(activity: Activity) -> str:
-    """Why: the gate's own words if it has spoken."""
-    analyses = activity.store.analyses(activity.promotion.id)
-    return analyses[-1].reason if analyses else f"a task of {activity.promotion.id} failed before its gate"
+    model, cluster = activity.promotion.model, local_cluster()
+    row = release.row(activity.store, model)
+    if row.champion != champion or row.previous is None:
+        return
+    if not any(cluster.endpoints(model, slot, row.previous) for slot in LIVE):
+        with activity.phase(f"starting {row.previous} again"):
+            cluster.deploy(Deployment(model, row.previous, "champion", activity.spec.serving.replicas))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,133 @@
+"""Production's activities on a real gateway: up beside the champion, canary, take-over, roll-back.
+
+One story in order, because each activity begins where the one before ends.
+"""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from tests.activities.live_stack import LiveWorld
+from tests.activities.small_world import MODEL
+
+from activities.production import canary, roll_back, serve, take_over
+from sevenfold import release
+from sevenfold.cluster import local_cluster
+from sevenfold.conclude import conclude
+from sevenfold.errors import SevenfoldError
+from sevenfold.evidence import EvidenceLacking
+from sevenfold.gateway import local_gateway
+from sevenfold.rollout import Step
+from sevenfold.verdict import Verdict
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canary, "INTERVAL_S", 0.5)
+    monkeypatch.setattr(canary, "STEPS", (Step(0.25, 30, 0.5, 40), Step(0.5, 60, 0.5, 40)))
+    monkeypatch.setattr(canary, "ALONE", (Step(1.0, 100, 0.5, 40),))
+
+
+def who_answers(live: LiveWorld) -> str:
+    """The candidate that a caller of the public route meets."""
+    token = local_gateway().keys.token("test", ["predict"])
+    answer = httpx.get(
+        f"{live.settings.gateway_url}/v2/models/{MODEL}", headers={"authorization": f"Bearer {token}"}
+    )
+    answer.raise_for_status()
+    return answer.json()["versions"][0]
+
+
+def test_the_first_candidate_of_a_model_serves_alone_and_takes_over(live: LiveWorld) -> None:
+    first = live.proven(live.candidate(weight=0.6))
+    promotion = live.begin(first, "production", traffic="replay")
+    serve.main(live.handle("serve", promotion))
+    readings = {m.metric: m for m in live.store.measurements(promotion.id)}
+    assert readings["availability"].counts["bad"] == 0
+    assert readings["availability"].n >= 100
+    assert readings["skew"].value < 1e-6
+
+    activity = live.handle("canary", promotion)
+    canary.main(activity)
+    readings = [m for m in live.store.measurements(promotion.id) if m.activity == "canary"]
+    assert {m.metric for m in readings} == {"errors", "slow"}
+    assert {m.baseline for m in readings} == {"none"}
+    assert sum(m.counts["n1"] for m in readings if m.metric == "errors") >= 100
+    assert who_answers(live) == first.id
+
+    with pytest.raises(EvidenceLacking):
+        take_over.main(live.handle("take_over", promotion))  # no gate has judged it
+    conclude(live.store, promotion.id, live.analysis(promotion, Verdict.SUCCESSFUL))
+    take_over.main(live.handle("take_over", promotion))
+    take_over.main(live.handle("take_over", promotion))
+    assert release.row(live.store, MODEL).champion == first.id
+    assert who_answers(live) == first.id
+
+
+def test_a_better_challenger_goes_through_and_the_champion_stays_ready(live: LiveWorld) -> None:
+    before = release.row(live.store, MODEL).champion
+    better = live.proven(live.candidate())
+    promotion = live.begin(better, "production", traffic="replay")
+    serve.main(live.handle("serve", promotion))
+    canary.main(live.handle("canary", promotion))
+    readings = [m for m in live.store.measurements(promotion.id) if m.activity == "canary"]
+    assert {m.metric for m in readings} == {"errors", "slow", "wrong_labels"}
+    assert {m.baseline_candidate for m in readings} == {before}
+    assert {m.counts.get("share") for m in readings if m.metric == "errors"} == {0.25, 0.5}
+    assert len({m.interval for m in readings if m.metric == "errors"}) == len(
+        [m for m in readings if m.metric == "errors"]
+    )
+    wrong = [m for m in readings if m.metric == "wrong_labels"]
+    assert all(m.counts["e1"] <= m.counts["n1"] and m.window_end > m.window_start for m in wrong)
+
+    conclude(live.store, promotion.id, live.analysis(promotion, Verdict.SUCCESSFUL))
+    take_over.main(live.handle("take_over", promotion))
+    row = release.row(live.store, MODEL)
+    assert (row.champion, row.previous) == (better.id, before)
+    assert who_answers(live) == better.id
+    assert {d.candidate for d in local_cluster().deployments(MODEL)} >= {better.id, before}
+
+
+def test_a_broken_challenger_is_off_at_once_and_rolled_back(
+    live: LiveWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = release.row(live.store, MODEL).champion
+    broken = live.proven(live.candidate(weight=-3.0))
+    promotion = live.begin(broken, "production", traffic="replay")
+    serve.main(live.handle("serve", promotion))
+    activity = live.handle("canary", promotion)
+    canary.main(activity)
+    row = release.row(live.store, MODEL)
+    assert (row.candidate, row.share) == (None, 0.0), "Failed takes it off before the gate has spoken"
+    assert who_answers(live) == champion
+    assert canary.verdict_so_far(activity)[0] is Verdict.FAILED
+
+    conclude(live.store, promotion.id, live.analysis(promotion, Verdict.FAILED))
+    for _ in range(2):  # a retry changes nothing
+        roll_back.main(live.handle("roll_back", promotion))
+        row = release.row(live.store, MODEL)
+        assert (row.champion, row.candidate) == (champion, None)
+        assert row.held
+        assert not [d for d in local_cluster().deployments(MODEL) if d.candidate == broken.id]
+    assert live.store.promotion(promotion.id).state == "refused"
+    release.release_hold(live.store, MODEL, "ann", "looked at")
+
+
+def test_a_person_goes_back_to_the_champion_before(live: LiveWorld) -> None:
+    row = release.row(live.store, MODEL)
+    now, before = row.champion, row.previous
+    promotion = live.begin(live.store.candidate(now), "production", champion=now)
+    roll_back.main(live.handle("roll_back", promotion))
+    roll_back.main(live.handle("roll_back", promotion))
+    row = release.row(live.store, MODEL)
+    assert row.champion == before
+    assert row.held == "a test"
+    assert who_answers(live) == before
+
+
+def test_nobody_to_roll_back(live: LiveWorld) -> None:
+    promotion = live.store.begin_promotion(
+        MODEL, "production", "nobody", None, live.store.promotions(MODEL)[0].as_of, "a test", {}, "bob"
+    )
+    with pytest.raises(SevenfoldError, match="whom to roll back"):
+        roll_back.main(live.handle("roll_back", promotion))
