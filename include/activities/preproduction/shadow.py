@@ -48,7 +48,7 @@ def main(activity: Activity) -> None:
             alone(activity, target)
         return
     with on_trial(activity, "shadow"), mirrored(activity):
-        began = datetime.now(UTC) + SETTLED
+        began = datetime.now(UTC)
         watch(activity)
         ended = datetime.now(UTC)
     # the shadow has drained: the last copy of what was answered until `ended` is in its log
@@ -77,6 +77,7 @@ def mirrored(activity: Activity) -> Iterator[None]:
         row = release.set_mirror(store, promotion.id, 1.0, by=BY)
         reconcile(store, promotion.model, local_gateway())
         activity.progress(f"mirror of all requests to {row.candidate} (generation {row.generation})")
+        time.sleep(SETTLED.total_seconds())
         yield
     finally:
         release.vacate(store, promotion.id, by=BY, reason="the shadow has seen enough")

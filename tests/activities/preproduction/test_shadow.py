@@ -1,0 +1,87 @@
+"""The shadow on a real gateway: mirrored and compared, alone without a champion, and gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+from tests.activities.live_stack import LiveWorld
+from tests.activities.small_world import MODEL
+
+from activities.preproduction import shadow
+from sevenfold import release
+from sevenfold.cluster import local_cluster
+from sevenfold.gateway import local_gateway
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow, "LIMIT_S", 20.0)
+
+
+def nothing_left(live: LiveWorld) -> bool:
+    row = release.row(live.store, MODEL)
+    served = local_gateway().traffic(MODEL)
+    mirror = served.mirror if served else 0.0
+    return (row.candidate, row.mirror, mirror) == (None, 0.0, 0.0) and not local_cluster().deployments(
+        MODEL, "shadow"
+    )
+
+
+def test_without_a_champion_the_shadow_is_asked_alone(
+    live: LiveWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    candidate = live.proven(live.candidate(weight=1.1), until="preproduction")
+    activity = live.handle("shadow", live.begin(candidate, "preproduction"))
+    activity.__dict__["champion"] = None
+    shadow.main(activity)
+    (reading,) = live.store.measurements(activity.promotion.id)
+    assert (reading.metric, reading.baseline, reading.counts) == (
+        "errors",
+        "none",
+        {"bad": 0, "n": reading.n},
+    )
+    assert reading.n > 100
+    assert "no champion: nothing compared" in capsys.readouterr().out
+    assert nothing_left(live)
+
+
+def test_beside_a_champion_the_same_requests_are_compared(live: LiveWorld) -> None:
+    champion = live.crown(live.candidate(weight=0.2))
+    candidate = live.proven(live.candidate(), until="preproduction")
+    activity = live.handle("shadow", live.begin(candidate, "preproduction", traffic="replay"))
+    shadow.main(activity)
+    readings = {m.metric: m for m in live.store.measurements(activity.promotion.id)}
+    assert set(readings) == {"disagreement", "errors", "probability_difference", "slow", "loss_difference"}
+    assert {m.baseline_candidate for m in readings.values()} == {champion.id}
+    assert readings["errors"].counts["bad"] == 0
+    assert readings["errors"].n > 400
+    assert readings["disagreement"].n >= 9 * 60
+    assert 0.1 < readings["disagreement"].value < 0.5
+    loss = readings["loss_difference"]
+    assert loss.n >= 8 * 60
+    assert loss.counts["mean_diff"] < -3 * loss.counts["se"] < 0
+    assert loss.value == pytest.approx(loss.baseline_value + loss.counts["mean_diff"])
+    assert nothing_left(live)
+
+
+def test_terminated_it_takes_mirror_and_deployment_off(live: LiveWorld) -> None:
+    candidate = live.proven(live.candidate(weight=1.2), until="preproduction")
+    activity = live.handle("shadow", live.begin(candidate, "preproduction", traffic="live"))
+
+    def terminate() -> None:
+        while not release.row(live.store, MODEL).mirror:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    with pytest.raises(SystemExit):
+        shadow.main(activity)
+    thread.join()
+    assert nothing_left(live)
+    assert live.store.promotion(activity.promotion.id).state == "running", "a retry goes on"
