@@ -1,0 +1,176 @@
+"""contract: does the server that users will meet keep its word? Started for real, and asked."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from sevenfold import page
+from sevenfold.activity import Activity, run
+from sevenfold.artefact import Scorer
+from sevenfold.cluster import is_free
+from sevenfold.conformance import Check, Conformance
+from sevenfold.errors import SevenfoldError
+from sevenfold.snapshot import snapshot
+from sevenfold.windows import windows
+
+GOLDEN_ROWS = 32
+START_S, FUZZ_S = 60.0, 10
+CASES = 3
+"""Random cases an operation; with the systematic ones two hundred altogether."""
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+)
+"""All of schemathesis' that apply. Those that ask whether a body should have been taken are left to the list
+of refusals: JSON Schema cannot say that a tensor has as many values as its shape."""
+
+
+@dataclass(frozen=True)
+class Fuzzed:
+    """What schemathesis found: cases asked, failures by title and operation, and its own page."""
+
+    cases: int
+    failures: tuple[str, ...]
+    html: str
+
+
+def main(activity: Activity) -> None:
+    """Measures contract_violations: broken promises and what schemathesis finds."""
+    spec, candidate = activity.spec, activity.candidate
+    scorer = Scorer(activity.model_file(candidate))
+    window = windows(spec, activity.promotion.as_of).test
+    rows = snapshot(spec, activity.settings.data, activity.progress).rows(*window, spec.columns)
+    golden = rows.slice(0, GOLDEN_ROWS)
+    columns = {
+        name: [None if value != value else value for value in golden[name].to_pylist()]
+        for name in spec.columns
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            *(sys.executable, "-m", "sevenfold.serving.server", "--slot", "testing", "--drain", "0"),
+            *("--model", spec.name, "--candidate", candidate.id),
+        ]
+        with started(command, Path(folder)) as url, httpx.Client(base_url=url, trust_env=False) as client:
+            activity.progress(f"the server answers on {url}")
+            with activity.phase("protocol, golden requests, refusals"):
+                conformance = Conformance(
+                    client, candidate.id, scorer.encoder, columns, scorer.probability(golden)
+                )
+                checks = conformance.check()
+            with activity.phase("schemathesis on its OpenAPI document"):
+                fuzzed = fuzz(f"{url}/openapi.json", Path(folder))
+    broken = [check for check in checks if check.violation]
+    for check in broken:
+        activity.progress(f"broken: {check.promise}: {check.violation}")
+    for failure in fuzzed.failures:
+        activity.progress(f"schemathesis: {failure}")
+    activity.progress(f"{len(checks)} promises, {fuzzed.cases} generated cases")
+    activity.measure(
+        "contract_violations",
+        len(broken) + len(fuzzed.failures),
+        unit="checks",
+        n=len(checks) + fuzzed.cases,
+    )
+    activity.report("contract.html", table(checks, fuzzed), "Promises of the server")
+    activity.report("schemathesis.html", fuzzed.html, "Generated requests (schemathesis)")
+
+
+@contextmanager
+def started(command: list[str], folder: Path) -> Iterator[str]:
+    """A server started by `command` on a free port of loopback: its URL, while it runs.
+
+    Raises:
+        SevenfoldError: it ended or did not become ready, with the last line that it said.
+    """
+    port = next(port for port in iter(lambda: random.randrange(20_000, 32_000), None) if is_free(port))  # noqa: S311
+    url, said = f"http://127.0.0.1:{port}", folder / "server.log"
+    with said.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--port", str(port), "--log-dir", str(folder)], stdout=output, stderr=output
+        )
+    try:
+        until = time.monotonic() + START_S
+        while not _ready(url):
+            if process.poll() is not None or time.monotonic() > until:
+                lines = said.read_text(errors="replace").strip().splitlines()
+                raise SevenfoldError(f"the server did not start: {lines[-1] if lines else 'it said nothing'}")
+            time.sleep(0.05)
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def fuzz(document: str, folder: Path) -> Fuzzed:
+    """Runs schemathesis on the OpenAPI document at a URL, within `FUZZ_S` seconds.
+
+    Raises:
+        SevenfoldError: schemathesis could not do its work.
+    """
+    result = folder / "schemathesis.json"
+    program = Path(sys.executable).with_name("schemathesis")
+    command = [
+        *(str(program), "run", document, "--no-color", "--phases", "coverage,fuzzing", "--checks"),
+        *(",".join(CHECKS), "--exclude-path-regex", "/versions/", "--max-time", str(FUZZ_S)),
+        *("--max-examples", str(CASES), "--seed", "1", "--generation-database", "none", "--no-shrink"),
+        *("--report", "json,html", "--report-json-path", str(result)),
+        *("--report-html-path", str(folder / "schemathesis")),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, timeout=FUZZ_S + 110, check=False
+    )
+    if not result.is_file():
+        said = (done.stdout + done.stderr).strip().splitlines()
+        raise SevenfoldError(f"schemathesis could not run: {said[-1] if said else 'it said nothing'}")
+    found = json.loads(result.read_text())
+    failures = [
+        f"{failure['title']}: {operation}"
+        for failure in found["failures"]
+        for operation in failure["operations"]
+    ]
+    failures += [f"error: {error}" for error in found["errors"]]
+    pages = list((folder / "schemathesis").rglob("*.html"))
+    return Fuzzed(found["test_cases"]["generated"], tuple(failures), pages[0].read_text() if pages else "")
+
+
+def table(checks: list[Check], fuzzed: Fuzzed) -> str:
+    """A page with every promise, broken ones first."""
+    rows = [
+        [check.promise, check.violation or "kept"]
+        for check in sorted(checks, key=lambda check: check.violation is None)
+    ]
+    return page.page(
+        "Promises of the server",
+        page.text(f"{len(checks)} promises, {sum(check.violation is not None for check in checks)} broken."),
+        page.table(["the server", "found"], rows),
+        page.heading("Generated requests"),
+        page.text(f"{fuzzed.cases} cases, {len(fuzzed.failures)} failures."),
+        page.table(["failure"], [[failure] for failure in fuzzed.failures]) if fuzzed.failures else "",
+    )
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/v2/health/ready", timeout=1, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+if __name__ == "__main__":
+    run(main)
