@@ -34,8 +34,8 @@ def of_share(bad: float, n: float, alpha: float) -> tuple[float, float]:
 
 def of_mean(mean: float, se: float, alpha: float, clusters: float | None = None) -> tuple[float, float]:
     """One-sided bounds of a mean from its standard error; Student's t if clusters are given."""
-    if se < 0:
-        raise Unusable(f"the standard error is {se:g}, below zero")
+    if se < 0 or (se == 0 and mean != 0):
+        raise Unusable(f"the standard error of {mean:g} is {se:g}")
     if clusters is not None and clusters < 2:
         raise Unusable(f"{clusters:g} cluster gives no standard error")
     reach = -float(ndtri(alpha) if clusters is None else stdtrit(clusters - 1, alpha)) * se
@@ -46,6 +46,8 @@ def of_interval(value: float, low: float, high: float, alpha: float) -> tuple[fl
     """One-sided bounds at `alpha` from a two-sided 95 % interval, each side stretched as for a normal."""
     if not low <= value <= high:
         raise Unusable(f"the interval {low:g} to {high:g} does not contain {value:g}")
+    if low == high:
+        raise Unusable(f"the interval around {value:g} has no width, so it is a point that decides nothing")
     stretch = float(ndtri(alpha) / ndtri(MEASURED_TAIL))
     return value - (value - low) * stretch, value + (high - value) * stretch
 

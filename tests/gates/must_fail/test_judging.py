@@ -74,6 +74,10 @@ FAULTS: dict[str, Fault] = {
     "an interval that is not around the value": Fault(
         LOSS, [reading(LOSS, 0.9, low=0.1, high=0.2)], "does not contain"
     ),
+    "a point dressed up as an interval": Fault(LOSS, [reading(LOSS, 0.1, low=0.1, high=0.1)], "has no width"),
+    "a difference without any spread": Fault(
+        AGAINST, [reading(AGAINST, 0.5, counts={"mean_diff": -0.1, "se": 0.0})], "standard error of -0.1 is 0"
+    ),
     "measured on nothing": Fault(LOSS, [reading(LOSS, **GOOD, n=0)], "measured on nothing"),
     "zero in the denominator": Fault(
         SHARE, [reading(SHARE, 0.0, n=5, counts={"bad": 0, "n": 0})], "denominator n is 0"
