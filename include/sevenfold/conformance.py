@@ -1,4 +1,4 @@
-"""Whether a running server keeps its contract: the Open Inference Protocol v2, golden answers, clear refusals.
+"""Whether a running server keeps its contract: Open Inference Protocol v2, golden answers, clear refusals.
 
 Each check is one sentence of what is promised, and what was found instead if it is not kept.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,11 +76,9 @@ class Conformance:
         yield "takes labels", self._feedback
         yield "tells Prometheus", self._metrics
         for what, body in self._refused():
-            yield f"refuses {what}", lambda body=body: self._refuses(f"{self.own}/infer", body)
-        yield (
-            "refuses labels without an id",
-            lambda: self._refuses(f"{self.own}/feedback", json.dumps({"labels": [{"label": 1}]})),
-        )
+            yield f"refuses {what}", partial(self._refuses, f"{self.own}/infer", body)
+        nameless = json.dumps({"labels": [{"label": 1}]})
+        yield "refuses labels without an id", partial(self._refuses, f"{self.own}/feedback", nameless)
         yield "refuses a model it does not have", self._unknown_model
         yield "refuses another method", self._wrong_method
         yield "refuses what is not JSON by its type", self._wrong_type
