@@ -28,7 +28,6 @@ os.environ |= {
     "AIRFLOW__CORE__PLUGINS_FOLDER": str(HOME / "plugins"),
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
-    "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(
         {"conn_type": "kubernetes", "extra": {"sevenfold": {"runtime": "local"}}}
     ),
@@ -37,6 +36,8 @@ os.environ |= {
 
 def context(task: Any, run_id: str = "run-1", **more: Any) -> dict[str, Any]:
     """What Airflow hands to a task that runs, as far as tasks of Sevenfold look at it."""
+    from airflow.sdk.api.datamodels._generated import DagRunType
+
     ti = SimpleNamespace(
         dag_id=task.dag_id,
         task_id=task.task_id,
@@ -49,7 +50,7 @@ def context(task: Any, run_id: str = "run-1", **more: Any) -> dict[str, Any]:
     run = SimpleNamespace(
         dag_id=task.dag_id,
         run_id=run_id,
-        run_type=more.pop("run_type", "manual"),
+        run_type=DagRunType(more.pop("run_type", "manual")),
         triggering_user_name=more.pop("by", "ada"),
     )
     found = {"ti": ti, "task_instance": ti, "dag": task.dag, "task": task, "run_id": run_id, "dag_run": run}

@@ -79,7 +79,7 @@ class AdmitOperator(BaseOperator):
                     self.environment,
                     run.run_id,
                     wish=wish_of(spec, context["params"]),
-                    how=str(run.run_type),
+                    how=run.run_type.value,
                     by=run.triggering_user_name or "sevenfold",
                 )
             except NothingDue as nothing:

@@ -40,7 +40,6 @@ def airflow_environment(settings: Settings, dags: Path = REPOSITORY / "dags") ->
         "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{ROLES[name]}" for name in AIRFLOW_USERS),
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.secrets / "airflow.json"),
         "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
         "API__HOST": urlsplit(address).hostname or "127.0.0.1",
         "API__PORT": str(port),
         "API__BASE_URL": address,
@@ -58,7 +57,6 @@ def airflow_environment(settings: Settings, dags: Path = REPOSITORY / "dags") ->
         "WORKERS__EXECUTION_API_TIMEOUT": "60",  # the first request builds the versioned API
         "DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
-        "USAGE_DATA_COLLECTION__ENABLED": "False",
         "METRICS__STATSD_ON": "False",
     }
     own = {f"AIRFLOW__{name}": value for name, value in values.items()}

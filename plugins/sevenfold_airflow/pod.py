@@ -207,14 +207,22 @@ def how_it_ended(task_id: str, ended: Ended) -> str:
     return f"{task_id} ended with exit code {ended.exit_code} {after}: {ended.last_line}"
 
 
+AS_IN_AN_IMAGE = {
+    "PYTHONPATH": str(REPOSITORY / "include"),
+    "OMP_NUM_THREADS": "1",
+    "MPLBACKEND": "agg",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""What the images in docker/ set: where the code is, one thread a process, no telemetry, no pickle."""
+
+
 def local_environment() -> dict[str, str]:
-    """What an image would have set: where the code is, the worker's SEVENFOLD_* variables, one thread."""
+    """What an image would have set, and this worker's SEVENFOLD_* variables."""
     own = {name: value for name, value in os.environ.items() if name.startswith("SEVENFOLD_")}
-    return own | {
-        "PYTHONPATH": str(REPOSITORY / "include"),
-        "OMP_NUM_THREADS": "1",
-        "MPLBACKEND": "agg",
-    }
+    return own | AS_IN_AN_IMAGE
 
 
 def _terminated(pod: Any, container: str) -> Any:
