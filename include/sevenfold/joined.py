@@ -66,7 +66,8 @@ def update(folder: Path, logs: Path, model: str, as_of: datetime, maturity: time
     """Joins the days that have matured by `as_of` and on which the log holds predictions not joined before.
 
     Safe to call again and to kill at any moment: a day's file is replaced whole, and what was read of the
-    logs is remembered last. A day that gets predictions later, by a replay of it, is joined anew.
+    logs is remembered last. A day that gets predictions later, by a replay of it, is joined anew. Labels that
+    became known after `as_of` are joined too, for `read` hides them from whoever asks as of then.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     state = (
@@ -78,7 +79,7 @@ def update(folder: Path, logs: Path, model: str, as_of: datetime, maturity: time
     days = sorted({date.fromisoformat(day) for day in state.waiting} | seen)
     end = matured(as_of, maturity)
     due = [day for day in days if midnight(day) < end]
-    labels = _labels(log.feedback(logs, model, end=as_of))
+    labels = log.feedback(logs, model).select(["id", "label", "known_at"])
     written = {}
     for first, last in _runs(due):
         rows = log.predictions(logs, model, start=midnight(first), end=midnight(last) + DAY)
@@ -187,10 +188,6 @@ def _by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
     days = rows["time"].cast(pa.date32())
     for day in pc.unique(days).to_pylist():
         yield day, rows.filter(pc.equal(days, pa.scalar(day, pa.date32())))
-
-
-def _labels(feedback: pa.Table) -> pa.Table:
-    return feedback.select(["id", "label", "known_at"])
 
 
 def _label(rows: pa.Table, labels: pa.Table) -> pa.Table:

@@ -92,6 +92,18 @@ def test_split_finds_a_model_that_is_worse() -> None:
     assert found is not None and found.difference.low > 0
 
 
+def test_rows_that_hang_together_by_nothing_have_the_textbook_error() -> None:
+    random = np.random.default_rng(3)
+    right = random.uniform(0.1, 0.9, 200 * A_DAY)
+    label = (random.random(len(right)) < right).astype(float)
+    of_challenger = random.random(len(right)) < 0.2
+    found = arms.split(table(right, label, ~of_challenger), table(right, label, of_challenger))
+    loss = -np.where(label == 1, np.log(right), np.log(1 - right))
+    sides = [loss[of_challenger], loss[~of_challenger]]
+    textbook = np.sqrt(sum(side.var() / len(side) for side in sides))
+    assert found is not None and found.difference.se == pytest.approx(textbook, rel=0.2)
+
+
 def test_the_interval_of_a_split_covers_as_often_as_it_says() -> None:
     covered = 0
     for seed in range(200):

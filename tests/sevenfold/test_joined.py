@@ -165,15 +165,25 @@ def test_a_label_is_not_known_before_it_is_known(place: Place) -> None:
 def test_a_line_that_is_being_written_is_read_when_it_is_whole(place: Place) -> None:
     place.play(0, 1)
     place.update(day(6))
+    place.play(1, 2)
     [file] = (place.logs / "predictions" / "toy" / "toy-a").glob("*.jsonl")
     whole = file.read_bytes()
-    place.play(1, 2)
-    line_end = len(whole) + 40
-    grown = file.read_bytes()
-    file.write_bytes(grown[:line_end])
+    first_of_second_day = whole.index(b'{"t":"2020-01-02')
+    file.write_bytes(whole[: first_of_second_day + 60])
     assert place.update(day(6)).days == ()
-    file.write_bytes(grown)
-    assert [one.day for one in place.update(day(6)).days] == [2]
+    file.write_bytes(whole[: whole.index(b"\n", first_of_second_day) + 1])
+    done = place.update(day(6))
+    assert [one.day for one in done.days] == [2] and done.rows == 10
+
+
+def test_a_log_that_begins_anew_is_read_from_its_beginning(place: Place) -> None:
+    place.play(0, 3)
+    place.update(day(6))
+    [file] = (place.logs / "predictions" / "toy" / "toy-a").glob("*.jsonl")
+    file.unlink()
+    place.play(3, 4)
+    assert [one.day for one in place.update(day(7)).days] == [4]
+    assert place.read(day(7)).num_rows == 200, "what was joined stays"
 
 
 def test_nothing_yet(place: Place) -> None:

@@ -49,6 +49,18 @@ def test_a_week_by_hand() -> None:
     assert found.p50_ms == pytest.approx(1.017), "each request counts once"
 
 
+def test_time_is_counted_once_a_request_however_many_rows_it_has() -> None:
+    rows = joined(np.full(350, 0.5), np.tile([0.0, 1.0], 175))
+    large = np.arange(350) < 200  # one slow request of 200 rows, and 150 fast ones of one row
+    rows = rows.set_column(
+        rows.column_names.index("row"), "row", pa.array(np.where(large, np.arange(350), 0))
+    )
+    place = rows.column_names.index("service_us")
+    rows = rows.set_column(place, "service_us", pa.array(np.where(large, 90_000, 1000)))
+    [found] = weekly.by_week(rows, WEEKS, 100)
+    assert (found.p50_ms, found.p99_ms) == (1, 1)
+
+
 def test_a_model_that_is_right_is_as_expected() -> None:
     random = np.random.default_rng(0)
     probability = random.uniform(0.05, 0.95, 14_000)

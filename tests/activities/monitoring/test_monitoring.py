@@ -231,6 +231,16 @@ def test_a_week_in_which_the_champion_began_is_not_judged(live: Live) -> None:
     assert {interval for metric, _, interval in found if metric == "log_loss"} == {LAST_WEEK}
 
 
+def test_a_champions_weeks_are_its_own(live: Live) -> None:
+    live.play()
+    before = live.candidate(weight=0.1)
+    rows = between(ROWS, START, END)
+    serve(live.settings.logs, live.spec, before.id, rows, live.score(before, rows), request="b")
+    found = live.run()
+    assert found["rows", None, LAST_WEEK].value == 420
+    assert found["label_coverage", None, LAST_WEEK].n == 420
+
+
 def test_nothing_yet_is_said(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
     live.run()
     said = capsys.readouterr().out
