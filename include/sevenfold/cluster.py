@@ -29,10 +29,12 @@ PORTS = (20_000, 32_000)
 """Below the ports that systems give to outgoing connections (32,768 and up): those may be taken any time."""
 SERVER = (sys.executable, "-m", "sevenfold.serving.server")
 READY_LIMIT_S = 60.0
+REFUSED = 64
+"""Exit code of a server that will not serve its candidate, however often it is started."""
 STOP_WAIT_S = 20
 """Longer than the server's own drain and stop limit."""
 _POLL_S = 0.05
-_STOPPED = ("FATAL", "EXITED", "STOPPED", "UNKNOWN")
+_STOPPED = ("BACKOFF", "FATAL", "EXITED", "STOPPED", "UNKNOWN")
 
 
 class DeploymentFailed(SevenfoldError):
@@ -247,7 +249,7 @@ class LocalCluster:
             env=self._environment(),
             directory=self._settings.home,
             startsecs=2,
-            startretries=3,
+            final_codes=(REFUSED,),
             stopwaitsecs=STOP_WAIT_S,
         )
 
@@ -275,7 +277,7 @@ class LocalCluster:
 
     def _free_ports(self, count: int) -> tuple[int, ...]:
         taken = {port for deployed in self._read() for port in (*deployed.ports, *deployed.leaving)}
-        tried = (port for port in random.sample(range(*PORTS), 500) if port not in taken and _is_free(port))
+        tried = (port for port in random.sample(range(*PORTS), 500) if port not in taken and is_free(port))
         ports = tuple(islice(tried, count))
         if len(ports) < count:
             raise DeploymentFailed(f"fewer than {count} free ports were found from {PORTS[0]} to {PORTS[1]}")
@@ -340,7 +342,8 @@ def _replica(deployed: Deployed, port: int, program: ProgramStatus | None) -> Re
     )
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nobody listens on this port of loopback."""
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", port))

@@ -28,6 +28,7 @@ from sevenfold.secrets import private_folder, write_private
 from sevenfold.sockets import UnixConnection, socket_folder
 
 RUNNING, STARTING = "RUNNING", "STARTING"
+_INEXPRESSIBLE = ("\n", " ;", " #", "\t;", "\t#", "%(here)s")
 _CALL_LIMIT_S = 120.0
 """Longest call: stopping a program that drains."""
 _START_LIMIT_S = 20.0
@@ -55,7 +56,8 @@ class Program:
 
     `startsecs` is how long it must stay up to count as started, `stopwaitsecs` how long it may take after
     SIGTERM before SIGKILL to its whole process group. `priority`: lower ones start first and stop last.
-    `stopasgroup` sends SIGTERM to the whole group, for programs that do not tell their children.
+    `stopasgroup` sends SIGTERM to the whole group, for programs that do not tell their children. After
+    an exit with one of `final_codes` it is not started again.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)
     directory: Path | None = None
     autorestart: bool = True
+    final_codes: tuple[int, ...] = ()
     startsecs: int = 1
     startretries: int = 5
     stopwaitsecs: int = 15
@@ -356,7 +359,8 @@ def _section(program: Program, logs: Path) -> str:
         "directory": _escaped(str(program.directory)) if program.directory else None,
         "environment": ",".join(f"{key}={_quoted(key, value)}" for key, value in program.env.items()) or None,
         "autostart": "true",
-        "autorestart": "true" if program.autorestart else "false",
+        "autorestart": _restart(program),
+        "exitcodes": ",".join(map(str, program.final_codes)) or None,
         "startsecs": program.startsecs,
         "startretries": program.startretries,
         "stopwaitsecs": program.stopwaitsecs,
@@ -372,15 +376,21 @@ def _section(program: Program, logs: Path) -> str:
     return "\n".join([f"[program:{program.name}]", *lines, ""])
 
 
+def _restart(program: Program) -> str:
+    if program.autorestart and program.final_codes:
+        return "unexpected"
+    return "true" if program.autorestart else "false"
+
+
 def _quoted(key: str, value: str) -> str:
-    if '"' in value and "'" in value:
-        raise BadProgram(f"the variable {key} holds both kinds of quotes, which supervisord cannot express")
+    if value.strip("\"'") != value or ('"' in value and "'" in value):
+        raise BadProgram(f"supervisord cannot express the quotes in the variable {key}")
     quote = "'" if '"' in value else '"'
     return f"{quote}{_escaped(value)}{quote}"
 
 
 def _escaped(value: str) -> str:
     """A value of supervisord's INI files: % starts an expansion, and ' ;' and ' #' comments."""
-    if "\n" in value or any(mark in value for mark in (" ;", " #", "\t;", "\t#")):
-        raise BadProgram(f"supervisord cannot express a line break or a comment mark in: {value!r}")
+    if any(mark in value for mark in _INEXPRESSIBLE):
+        raise BadProgram(f"supervisord cannot express a line break, ' ;', ' #' or %(here)s in {value!r}")
     return value.replace("%", "%%")

@@ -138,16 +138,20 @@ def _mirror(traffic: Traffic, pools: Pools) -> Resource:
 
 
 def _retries() -> Resource:
-    """Tries another replica when one dies or drains under a request."""
+    """Tries another replica when one dies or drains under a request.
+
+    One that has just died has nothing to do, so the balancer likes it best: with fewer attempts at choosing
+    another one, a third of the retries would go to the dead again.
+    """
     return {
         "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
         "retriable_status_codes": [503],
-        "num_retries": 2,
+        "num_retries": 3,
         "per_try_timeout": "1s",
         "retry_host_predicate": [
             {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {"@type": _OTHER_HOST}}
         ],
-        "host_selection_retry_max_attempts": 3,
+        "host_selection_retry_max_attempts": 30,
         "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
     }
 

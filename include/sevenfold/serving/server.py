@@ -18,17 +18,17 @@ from types import FrameType
 import uvicorn
 
 from sevenfold.artifacts import open_artifacts
+from sevenfold.cluster import REFUSED
 from sevenfold.errors import SevenfoldError
 from sevenfold.serving.admission import arm, require_admission
 from sevenfold.serving.app import ServingApp
 from sevenfold.serving.log import FeedbackLog, PredictionLog
 from sevenfold.serving.metrics import Metrics
 from sevenfold.serving.model import ServedModel
+from sevenfold.serving.wire import OnePieceProtocol
 from sevenfold.settings import settings
 from sevenfold.store import open_store
 
-REFUSED = 64
-"""Exit code of a server that will not serve this candidate, however often it is started."""
 KEEP_ALIVE_S = 75
 """Longer than any proxy keeps an idle connection, so that it is never us who closes under a request."""
 DRAIN_S = 3.0
@@ -92,7 +92,7 @@ def serve(app: ServingApp, port: int, host: str = "127.0.0.1", drain: float = DR
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
+        http=OnePieceProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",
