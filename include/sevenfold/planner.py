@@ -103,6 +103,8 @@ def least_requests(metric: Metric, alpha: float) -> int | None:
     """The fewest requests or rows, not one of them bad, that can prove an absolute limit on a share."""
     if metric.limit is None or metric.unit != "share" or not 0 < metric.limit < 1:
         return None
+    if metric.rule not in ("at_most", "at_least", "binomial", "rate_ratio"):
+        return None
     if metric.rule == "at_most":
         return ceil(log(alpha) / log(1 - metric.limit))
     if metric.rule == "at_least":
@@ -133,12 +135,17 @@ def walk_through(policy: Policy, base_rates: Sequence[float] = BASE_RATES, share
     for number, metric in enumerate(policy.metrics, start=1):
         lines += [
             "",
-            f"{number}. {_capital(words.name(metric.metric))} of {metric.activity}: {metric.meaning}",
+            f"{number}. {_title(metric)}: {metric.meaning}",
         ]
         lines += [f"   - {line}" for line in _details(metric, rivals)]
         if metric.rule == "rate_ratio":
             lines += [f"   - {line}" for line in _traffic(metric, base_rates, share, rivals)]
     return "\n".join(lines) + "\n"
+
+
+def _title(metric: Metric) -> str:
+    against = f" against the {metric.baseline}" if metric.baseline != "none" else ""
+    return f"{_capital(words.name(metric.metric, metric.unit))} of {metric.activity}{against}"
 
 
 def _details(metric: Metric, rivals: int) -> Iterator[str]:
@@ -189,7 +196,7 @@ def _timing(metric: Metric) -> Iterator[str]:
     if metric.matured_after is not None:
         yield f"An interval counts {words.duration(metric.matured_after)} after its end, with final labels."
     if metric.error_limit:
-        yield f"Up to {metric.error_limit} unusable intervals are left out and named."
+        yield f"Unusable intervals that are tolerated, left out and named: {metric.error_limit}."
     if metric.deadline is not None:
         yield f"Undecided {words.duration(metric.deadline)} after the start, a person decides."
 

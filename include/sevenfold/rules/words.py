@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from sevenfold.measurement import Measurement
 
+ACRONYMS = {"auc", "psi", "onnx"}
 SILENT_UNITS = {"", "1", "nats", "ratio", "probability", "rank"}
 
 
@@ -36,7 +37,8 @@ def interval(low: float, high: float, unit: str, alpha: float) -> str:
 
 def name(metric: str, unit: str = "") -> str:
     """A metric's name in words, without the unit that follows anyway: p99_ms in ms is 'p99'."""
-    return metric.removesuffix(f"_{unit}").replace("_", " ")
+    spoken = metric.removesuffix(f"_{unit}").split("_")
+    return " ".join(word.upper() if word in ACRONYMS else word for word in spoken)
 
 
 def subject(reading: Measurement) -> str:
