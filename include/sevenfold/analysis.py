@@ -88,7 +88,7 @@ def judge(
         policy: the gate.
         measurements: readings in any order; duplicates of an interval change nothing.
         candidate: what is judged; readings of any other candidate or model file are refused.
-        promotion: whose readings they are; deadlines count from its beginning.
+        promotion: whose readings they are.
         now: the time on the wall, to tell stale readings and deadlines.
         champion: what serves production, or None if nothing does: then comparisons say so and pass, while
             absolute limits still hold. There is no default, so that nobody forgets the champion.
@@ -104,8 +104,11 @@ def judge(
     results: list[MetricResult] = []
     waits: list[datetime] = []
     for metric in policy.metrics:
-        found = _judge_metric(metric, by_metric[metric.activity, metric.metric], subject, max(rivals, 1))
-        until = promotion.began_at + (metric.deadline or timedelta(0))
+        readings = by_metric[metric.activity, metric.metric]
+        found = _judge_metric(metric, readings, subject, max(rivals, 1))
+        # From the first reading: a person's approval may have been waited for since the promotion began.
+        since = min((reading.measured_at for reading in readings), default=promotion.began_at)
+        until = since + (metric.deadline or timedelta(0))
         found = [with_consequence(result, metric, until, now) for result in found]
         waits += [until for result in found if result.decides and result.verdict is Verdict.INCONCLUSIVE]
         results += found

@@ -198,7 +198,7 @@ def _timing(metric: Metric) -> Iterator[str]:
     if metric.error_limit:
         yield f"Unusable intervals that are tolerated, left out and named: {metric.error_limit}."
     if metric.deadline is not None:
-        yield f"Undecided {words.duration(metric.deadline)} after the start, a person decides."
+        yield f"Undecided {words.duration(metric.deadline)} after the first reading, a person decides."
 
 
 def _traffic(metric: Metric, base_rates: Sequence[float], share: float, rivals: int) -> Iterator[str]:

@@ -122,7 +122,7 @@ class Metric(_Strict):
     interval: Span | None = Field(None, description="Polled: the length of one interval.")
     count: PositiveInt = Field(1, description="Intervals needed before it may pass; it may fail at any.")
     deadline: Span | None = Field(
-        None, description="Time after the promotion's start at which a person is asked."
+        None, description="Time after its first reading at which a person is asked."
     )
     failure_limit: int = Field(
         0, ge=0, description="Failed intervals tolerated (deterministic polled metrics)."

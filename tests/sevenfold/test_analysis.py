@@ -120,9 +120,10 @@ def test_until_the_deadline_the_sample_grows_and_then_a_person_is_asked() -> Non
     readings = [interval(ERRORS, 1, 5, 500, 45, 4500)]
     run = judged(ERRORS, readings)
     assert run.verdict is Verdict.INCONCLUSIVE
-    assert run.decide_by == PROMOTION.began_at + timedelta(hours=1)
+    assert run.decide_by == readings[0].measured_at + timedelta(hours=1)
     assert not run.overdue
-    assert "the sample grows until 23 November 12:50 UTC" in run.reason
+    assert "the sample grows until 23 November 12:59 UTC" in run.reason
+    assert PROMOTION.began_at < readings[0].measured_at
     late = judged(ERRORS, readings, now=NOW + timedelta(hours=1))
     assert late.overdue
     assert late.verdict is Verdict.INCONCLUSIVE

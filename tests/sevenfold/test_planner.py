@@ -85,7 +85,7 @@ def test_the_walk_through_says_what_passes_holds_and_fails() -> None:
         "Risk of passing what is beyond the limit: 5 %",
         "Looked at every 1 min; it may fail at any look and pass after 20 min.",
         "Unusable intervals that are tolerated, left out and named: 2.",
-        "Undecided 1 h after the start, a person decides.",
+        "Undecided 1 h after the first reading, a person decides.",
         "At a champion's rate of 1 % and 10 % of the traffic an equal candidate needs",
     ):
         assert words in text, text
