@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,7 @@ data:
 windows: {holdout_days: 12, sealed_days: 4, stopping_days: 5}
 entry_points:
   data: tests.toy:build
+  expectations: tests.toy:expectations
   network: models.flight_delay.network:build
 hyperparameters:
   learning_rate: {default: 0.01, range: {low: 0.001, high: 0.1, log: true}}
@@ -47,6 +49,57 @@ serving:
   replicas: 1
   sla: {rate: 10, p99_ms: 100, error_rate: 0.01}
 """
+
+
+SUITE = {
+    "conftest.py": """
+def pytest_addoption(parser):
+    for name in ("--candidate-file", "--as-of", "--data"):
+        parser.addoption(name, required=True)
+""",
+    "test_toy.py": """
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sevenfold.artefact import Scorer
+
+
+@pytest.fixture
+def scorer(request):
+    return Scorer(Path(request.config.getoption("--candidate-file")))
+
+
+def test_a_tall_one_is_likelier(scorer):
+    low, high = scorer.probability({"height": [-2, 2], "width": [0, 0], "colour": ["red", "red"]})
+    assert low < high
+
+
+def test_it_is_told_the_moment_and_the_data(request):
+    assert request.config.getoption("--as-of").startswith("2020-")
+    assert Path(request.config.getoption("--data")).is_dir()
+""",
+}
+
+
+def suite_in(spec: ModelSpec, **more: str) -> None:
+    """Writes the toy's own test suite into its folder, with more files by name."""
+    folder = spec.folder / "tests"
+    folder.mkdir(exist_ok=True)
+    for name, content in (SUITE | {f"{name}.py": content for name, content in more.items()}).items():
+        (folder / name).write_text(content)
+
+
+def expectations(start: datetime, end: datetime, columns: list[str]) -> list[Any]:
+    """Two that must hold and one that warns."""
+    import great_expectations.expectations as gxe
+
+    return [
+        gxe.ExpectColumnValuesToBeUnique(column="id"),
+        gxe.ExpectColumnValuesToBeBetween(column="height", min_value=-10, max_value=10),
+        gxe.ExpectColumnValuesToNotBeNull(column="width", severity="warning"),
+    ]
 
 
 def spec_in(models: Path, text: str = MODEL_YAML) -> ModelSpec:

@@ -78,7 +78,10 @@ def run_suite(suite: Path, model: Path, as_of: str, data: Path) -> str:
             *(*options, f"--junitxml={junit}", f"--basetemp={folder}/pytest"),
             *("--candidate-file", str(model), "--as-of", as_of, "--data", str(data)),
         ]
-        lean = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # locust's plugin would patch all sockets
+        lean = os.environ | {
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # locust's plugin would patch all sockets
+        }
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=LONGEST_S, check=False, env=lean
         )
