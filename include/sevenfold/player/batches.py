@@ -30,19 +30,23 @@ class Batch:
     body: bytes
 
 
-def batches(
+def moments(
     rows: pa.Table, numeric: tuple[str, ...], categorical: tuple[str, ...], slot: timedelta
-) -> Iterator[Batch]:
-    """Rows that fall into the same slot of time, at most `MAX_ROWS` in one request, in order of time."""
+) -> Iterator[list[Batch]]:
+    """Rows that fall into the same slot of time, as requests of at most `MAX_ROWS`, in order of time."""
     rows = rows.sort_by([("time", "ascending"), ("id", "ascending")])
-    micros = rows["time"].cast("timestamp[us, tz=UTC]").to_numpy().astype("datetime64[us]").astype(np.int64)
+    micros = rows["time"].to_numpy().astype("datetime64[us]").astype(np.int64)
     numbers = _numbers(rows, numeric)
     texts = list(zip(*(rows[name].to_pylist() for name in categorical), strict=True))
     ids = rows["id"].to_pylist()
-    for first, last in _spans(micros // (slot // timedelta(microseconds=1))):
+
+    def batch(first: int, last: int) -> Batch:
         start, time = (EPOCH + timedelta(microseconds=int(micros[row])) for row in (first, last - 1))
         body = _request(numbers[first:last], texts[first:last], len(categorical), ids[first:last], time)
-        yield Batch(start, time, last - first, ids[first], body)
+        return Batch(start, time, last - first, ids[first], body)
+
+    for start, end in _runs(micros // (slot // timedelta(microseconds=1))):
+        yield [batch(first, min(first + MAX_ROWS, end)) for first in range(start, end, MAX_ROWS)]
 
 
 def feedback(labels: pa.Table) -> Iterator[tuple[int, bytes]]:
@@ -62,12 +66,10 @@ def _numbers(rows: pa.Table, names: tuple[str, ...]) -> np.ndarray[Any, np.dtype
     )
 
 
-def _spans(slots: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[tuple[int, int]]:
-    """Where runs of equal slots lie, cut into pieces of at most `MAX_ROWS`."""
+def _runs(slots: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[tuple[int, int]]:
+    """Where runs of equal slots lie."""
     cuts = [0, *(np.flatnonzero(np.diff(slots)) + 1).tolist(), len(slots)]
-    for first, last in pairwise(cuts):
-        for start in range(first, last, MAX_ROWS):
-            yield start, min(start + MAX_ROWS, last)
+    return (run for run in pairwise(cuts) if run[0] < run[1])
 
 
 def _request(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from sevenfold.player.batches import EPOCH, Batch, batches, feedback
+from sevenfold.player.batches import EPOCH, Batch, feedback, moments
 from sevenfold.player.client import Connection, Failed
 from sevenfold.player.progress import Progress
 
@@ -85,7 +85,7 @@ def play(
         token: a key with the scopes predict and feedback.
         progress: file that remembers what was played; a day in it is not played twice.
         on_day: called after each day with the moment reached and what was counted so far; sets the clock.
-        stop: asked before each request; once it says True nothing new is sent, and what is under way is
+        stop: asked before each moment's requests; once it says True no more are sent, and those under way are
             finished.
         days_per_second: the pace; None plays as fast as it goes.
         connections: requests under way at one time.
@@ -142,17 +142,18 @@ class _Player:
 
     async def _ask(self, day: date, start: datetime, end: datetime, pace: float | None) -> None:
         rows = self._snapshot.rows(start, end, (*self._spec.numeric, *self._spec.categorical))
-        waiting = batches(rows, self._spec.numeric, self._spec.categorical, self._slot)
+        waiting = moments(rows, self._spec.numeric, self._spec.categorical, self._slot)
         began = time.monotonic()
         left: list[datetime] = []
 
         async def work(connection: Connection) -> None:
-            for batch in waiting:  # shared: each connection takes the next one
-                due = began + (batch.time - start) / DAY / pace if pace else began
+            for moment in waiting:  # shared: each connection takes the next one
+                due = began + (moment[-1].time - start) / DAY / pace if pace else began
                 if not await self._may_send(due):
-                    left.append(batch.start)
+                    left.append(moment[0].start)
                     return
-                await self._send(connection, batch)
+                for batch in moment:
+                    await self._send(connection, batch)
 
         await asyncio.gather(*(work(connection) for connection in self._connections))
         self.played.stopped = bool(left)
