@@ -53,6 +53,11 @@ class Week:
         return other.end == self.start
 
 
+def of_key(key: str) -> Week:
+    """The week whose name is `key`."""
+    return Week(midnight(date.fromisoformat(key.partition("/")[0])))
+
+
 def complete(anchor: date, start: datetime, end: datetime) -> list[Week]:
     """The weeks that lie wholly within [start, end), oldest first; one of them would begin on `anchor`."""
     zero = midnight(anchor)

@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sevenfold.weeks import LENGTH, Week, complete
+from sevenfold.weeks import LENGTH, Week, complete, of_key
 
 ANCHOR = date(2013, 1, 1)
 ZERO = datetime(2013, 1, 1, tzinfo=UTC)
@@ -22,6 +22,11 @@ def test_a_week_in_words():
     assert str(Week(datetime(2013, 6, 18, tzinfo=UTC))) == "18 to 24 June 2013"
     assert str(Week(datetime(2013, 4, 30, tzinfo=UTC))) == "30 April to 6 May 2013"
     assert str(Week(datetime(2013, 12, 31, tzinfo=UTC))) == "31 December 2013 to 6 January 2014"
+
+
+def test_a_week_is_found_again_by_its_name() -> None:
+    week = Week(datetime(2013, 12, 31, tzinfo=UTC))
+    assert of_key(week.key) == week
 
 
 def test_other_time_zones_do_not_move_weeks():

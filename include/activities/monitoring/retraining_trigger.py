@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from sevenfold.activity import Activity, run
 from sevenfold.alarm import Judgement, WeekSeen, judge
 from sevenfold.candidate import Candidate
@@ -11,7 +9,7 @@ from sevenfold.errors import SevenfoldError
 from sevenfold.measurement import Measurement
 from sevenfold.store import Store
 from sevenfold.watch import Watch
-from sevenfold.weeks import Week
+from sevenfold.weeks import of_key
 
 HARMFUL, HARMLESS = "harmful_drift", "harmless_drift"
 """Kinds of alerts: the first one, open, starts training; the second is recorded as dismissed."""
@@ -102,7 +100,7 @@ def weeks_seen(measurements: list[Measurement], candidate: str) -> list[WeekSeen
             )
         seen.append(
             WeekSeen(
-                week=Week(datetime.fromisoformat(key[:10]).replace(tzinfo=UTC)),
+                week=of_key(key),
                 over_expected=_value(ratio),
                 log_loss=_value(found["log_loss"]),
                 expected_log_loss=_value(found["expected_log_loss"]),

@@ -13,7 +13,7 @@ import pytest
 from tests.activities.monitoring.traffic import between, give_back, serve
 from tests.activities.small_world import MODEL, World, build
 
-from activities.monitoring import ab_analysis, drift, feedback, monitor, retraining_trigger
+from activities.monitoring import ab_analysis, dashboards, drift, feedback, monitor, retraining_trigger
 from sevenfold import answers, release
 from sevenfold.activity import Activity
 from sevenfold.artefact import Scorer
@@ -239,6 +239,32 @@ def test_a_champions_weeks_are_its_own(live: Live) -> None:
     found = live.run()
     assert found["rows", None, LAST_WEEK].value == 420
     assert found["label_coverage", None, LAST_WEEK].n == 420
+
+
+def test_the_dashboard_says_what_serves_what_was_measured_and_what_was_raised(drawing: Live) -> None:
+    drawing.play(shift=-1.5, harm=2.5)
+    found = drawing.run()
+    activity = drawing.step("dashboards")
+    dashboards.main(activity)
+    [report] = [
+        one for one in drawing.store.reports(activity.promotion.id) if one.path.endswith("dashboard.html")
+    ]
+    content = activity.artifacts.read(report.path).decode()
+    assert drawing.champion.id in content and "harmful_drift" in content
+    assert "19 to 25 March 2013" in content.replace("\u00a0", " ")
+    ratio = found["observed_over_expected", None, LAST_WEEK]
+    assert f"{ratio.value:.2f}\u00a0±\u00a0{ratio.high - ratio.value:.2f}" in content
+    assert content.count("<img") == 4 and "src='data:image/png" in content
+
+
+def test_the_dashboard_of_the_past_does_not_know_the_future(live: Live) -> None:
+    live.play(shift=-1.5, harm=2.5)
+    live.run()
+    activity = live.step("dashboards", "then", as_of=datetime(2013, 3, 14, tzinfo=UTC))
+    dashboards.main(activity)
+    [report] = live.store.reports(activity.promotion.id)
+    content = activity.artifacts.read(report.path).decode()
+    assert "harmful_drift" not in content and "No week is complete" in content
 
 
 def test_nothing_yet_is_said(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
