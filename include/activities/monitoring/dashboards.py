@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from sevenfold import page, release
@@ -11,7 +12,7 @@ from sevenfold.activity import Activity, run
 from sevenfold.measurement import Measurement
 from sevenfold.weeks import of_key
 
-COLUMNS = {
+OUTCOMES = {
     "rows": "answers",
     "label_coverage": "labels known",
     "positive_rate": "observed rate",
@@ -19,8 +20,11 @@ COLUMNS = {
     "log_loss": "log loss",
     "expected_log_loss": "expected",
     "auc": "AUC",
+}
+INPUTS_AND_SERVICE = {
     "score_psi": "score's PSI of its limit",
     "drifted_features": "drifted features",
+    "service_p50": "p50, ms",
     "service_p99": "p99, ms",
     "error_rate": "errors",
 }
@@ -30,13 +34,16 @@ ALERTS = 20
 def main(activity: Activity) -> None:
     """Writes the page: what serves, the weeks measured, alerts with their reasons, and the plots."""
     promotion, title = activity.promotion, activity.spec.title
+    measured = activity.store.measurements(promotion.id)
     content = page.page(
         f"{title}: how it is doing, as of {promotion.as_of:%-d %B %Y}",
         page.heading("What serves"),
         _serving(activity),
-        page.heading("Complete weeks of the champion"),
+        page.heading("Was the champion right?"),
         page.text("± is half of the 95 % interval over days. Losses are nats a row."),
-        _weeks(activity.store.measurements(promotion.id)),
+        _weeks(measured, OUTCOMES),
+        page.heading("What was it asked, and how fast did it answer?"),
+        _weeks(measured, INPUTS_AND_SERVICE),
         page.heading("Alerts, newest first"),
         _alerts(activity),
         *_plots(activity),
@@ -59,18 +66,18 @@ def _serving(activity: Activity) -> str:
     return page.table(["what", "now"], facts)
 
 
-def _weeks(measurements: list[Measurement]) -> str:
+def _weeks(measurements: list[Measurement], columns: Mapping[str, str]) -> str:
     weeks: dict[str, dict[str, Measurement]] = defaultdict(dict)
     for reading in measurements:
-        if reading.interval and reading.slice is None:
+        if reading.interval and reading.slice is None and reading.metric in columns:
             weeks[reading.interval][reading.metric] = reading
     if not weeks:
         return page.text("No week is complete and has its labels yet.")
     rows = [
-        [_unbroken(str(of_key(key))), *(_cell(found.get(metric)) for metric in COLUMNS)]
+        [_unbroken(str(of_key(key))), *(_cell(found.get(metric)) for metric in columns)]
         for key, found in sorted(weeks.items())
     ]
-    return page.table(["week", *COLUMNS.values()], rows)
+    return page.table(["week", *columns.values()], rows)
 
 
 def _cell(reading: Measurement | None) -> object:
