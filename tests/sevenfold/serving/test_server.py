@@ -1,0 +1,136 @@
+"""A replica as a process: whom it serves, how fast it is there, how it goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.sevenfold.evidence_world import MODEL, World, candidate
+from tests.sevenfold.serving import tiny
+from tests.sevenfold.serving.local import gateway_port, wait
+
+from sevenfold.artifacts import open_artifacts
+from sevenfold.candidate import Candidate
+from sevenfold.cluster import REFUSED, ready
+from sevenfold.environments import before
+from sevenfold.serving import log
+from sevenfold.settings import REPOSITORY, Settings
+from sevenfold.store import open_store
+
+INFER = f"/v2/models/{MODEL}/infer"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path)
+
+
+@pytest.fixture
+def made(settings: Settings, tmp_path: Path) -> Candidate:
+    """A candidate whose file is in the artifact store, without any evidence."""
+    digest = open_artifacts(settings.artifacts_url).put(tiny.write(tmp_path / "x.onnx"))
+    return world(settings).store.add_candidate(candidate("a").model_copy(update={"model_digest": digest}))
+
+
+def world(settings: Settings) -> World:
+    return World(open_store(settings.evidence_url, settings.secrets / "evidence"))
+
+
+def prove(settings: Settings, made: Candidate, environment: str) -> None:
+    for passed in before(environment):
+        world(settings).judged(made, passed)
+
+
+def start(settings: Settings, made: Candidate, port: int, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "sevenfold.serving.server", "--model", MODEL, "--candidate", made.id]
+    environment = {"SEVENFOLD_HOME": str(settings.home), "PYTHONPATH": str(REPOSITORY / "include")}
+    return subprocess.Popen(
+        [*command, "--port", str(port), *more], env=environment, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture
+def running(settings: Settings, made: Candidate) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    prove(settings, made, "staging")
+    port = gateway_port()
+    process = start(settings, made, port, "--slot", "staging", "--drain", "1")
+    wait(lambda: ready(port, made.id) or process.poll() is not None, 60)
+    yield process, f"http://127.0.0.1:{port}"
+    process.kill()
+    process.wait()
+
+
+def refusal(process: subprocess.Popen[str]) -> str:
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == REFUSED
+    assert said.count("\n") == 1
+    return said
+
+
+def test_without_evidence_nothing_is_served(settings: Settings, made: Candidate) -> None:
+    said = refusal(start(settings, made, 1, "--slot", "testing"))
+    assert (
+        f"candidate {made.id} may not serve as testing: it has no valid passing statement of training" in said
+    )
+
+
+def test_evidence_for_one_slot_is_none_for_a_later_one(settings: Settings, made: Candidate) -> None:
+    prove(settings, made, "staging")
+    said = refusal(start(settings, made, 1))
+    assert "may not serve as champion: it has no valid passing statement of staging, preproduction" in said
+
+
+def test_an_altered_file_is_not_served(settings: Settings, made: Candidate) -> None:
+    prove(settings, made, "staging")
+    file = open_artifacts(settings.artifacts_url).get(made.model_digest)
+    file.chmod(0o600)
+    file.write_bytes(file.read_bytes() + b"x")
+    assert "altered" in refusal(start(settings, made, 1, "--slot", "staging"))
+
+
+def test_an_unknown_candidate_is_told(settings: Settings, made: Candidate) -> None:
+    process = start(settings, made.model_copy(update={"model_digest": "f" * 64}), 1)
+    assert "candidate" in refusal(process)
+
+
+def test_it_answers_and_goes_in_order(running: tuple[subprocess.Popen[str], str]) -> None:
+    process, url = running
+    with httpx.Client(base_url=url) as client:
+        answer = client.post(INFER, json=tiny.request(2)).json()
+        assert answer["outputs"][0]["data"] == pytest.approx(tiny.answers(2), abs=1e-6)
+        process.send_signal(signal.SIGTERM)
+        told = time.monotonic()
+        wait(lambda: client.get("/v2/health/ready").status_code == 503)
+        while time.monotonic() - told < 0.7:
+            assert client.post(INFER, json=tiny.request(1)).status_code == 200
+    assert process.wait(timeout=15) == 0
+    assert time.monotonic() - told >= 1.0
+
+
+def test_an_answer_is_one_piece(running: tuple[subprocess.Popen[str], str]) -> None:
+    """A head without its body cannot be retried by anybody."""
+    _, url = running
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
+        for _ in range(50):
+            connection.sendall(b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert connection.recv(65536).endswith(b'{"ready":true}')
+
+
+def test_what_was_answered_is_on_disk_when_it_is_killed(
+    running: tuple[subprocess.Popen[str], str], settings: Settings
+) -> None:
+    process, url = running
+    with httpx.Client(base_url=url) as client:
+        answered = sum(client.post(INFER, json=tiny.request(3)).status_code == 200 for _ in range(50))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert answered == 50
+    assert log.predictions(settings.logs, MODEL).num_rows == 150
