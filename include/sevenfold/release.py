@@ -132,9 +132,11 @@ def promote(store: Store, promotion_id: str, by: str) -> ReleaseRow:
     try:
         return _step(store, promotion.model, by, reason, lambda now: (crowned(now, promotion_id), end))
     except (NotClaimed, PromotionEnded):
-        if store.promotion(promotion_id).state != "promoted":
-            raise
-        return row(store, promotion.model)  # an overlapping try was faster
+        ended = store.promotion(promotion_id)
+        if ended.state == "promoted":  # an overlapping try was faster
+            return row(store, promotion.model)
+        require_running(ended)
+        raise
 
 
 def withdraw(store: Store, promotion_id: str, by: str, state: End, verdict: str, reason: str) -> ReleaseRow:
@@ -158,7 +160,7 @@ def settle(store: Store, promotion_id: str, by: str) -> ReleaseRow:
     with store.reading() as connection:
         result, verdict, reason = _judged(connection, promotion_id)
     if result == "PASSED":
-        return promote(store, promotion_id, by)
+        return _promote_unless_ended(store, promotion, by)
     return withdraw(store, promotion_id, by, END_OF[verdict], verdict, reason)
 
 
@@ -324,6 +326,13 @@ def _note_roll_back(connection: Connection, now: ReleaseRow, after: ReleaseRow) 
             after_approval=connection.scalar(select(func.max(approvals.c.sequence))) or 0,
         )
     )
+
+
+def _promote_unless_ended(store: Store, promotion: Promotion, by: str) -> ReleaseRow:
+    try:
+        return promote(store, promotion.id, by)
+    except PromotionEnded:
+        return row(store, promotion.model)
 
 
 def _running(store: Store, promotion_id: str) -> Promotion:
