@@ -73,9 +73,8 @@ def _judge_polled(case: Case, subject: Subject) -> Outcome:
     if not readings:
         young = f"{words.name(metric.metric)}: the labels of all {len(usable)} intervals are still to come"
         return Outcome(Verdict.INCONCLUSIVE, young)
-    together = rule.live
     case = replace(case, readings=readings)
-    outcome = _on_enough(rule.judge(case), case) if together else _one_by_one(case)
+    outcome = _on_enough(rule.judge(case), case) if rule.live else _one_by_one(case)
     if outcome.verdict is Verdict.SUCCESSFUL and len(readings) < metric.count:
         short = f"{outcome.finding}, but only {len(readings)} of {metric.count} intervals have passed"
         return replace(outcome, verdict=Verdict.INCONCLUSIVE, finding=short)

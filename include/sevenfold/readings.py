@@ -16,6 +16,9 @@ from sevenfold.rules.words import duration
 CLOCK_SKEW = timedelta(minutes=5)
 """How far the clock of the machine that measured may be ahead of ours."""
 
+MOST = 1e15
+"""More than anybody counts; beyond it floats no longer count one by one."""
+
 _AMOUNTS = ("e1", "n1", "e0", "n0", "bad", "n", "se", "clusters", "phi", "share")
 _PARTS = (("e1", "n1"), ("e0", "n0"), ("bad", "n"))
 
@@ -144,6 +147,8 @@ def _empty(reading: Measurement, metric: Metric) -> str | None:
     for name in _AMOUNTS:
         if counts.get(name, 0) < 0:
             return f"its count {name} is {counts[name]:g}: the counter was reset in between"
+        if counts.get(name, 0) > MOST:
+            return f"its count {name} is {counts[name]:g}, which cannot be"
     for part, whole in _PARTS:
         if counts.get(part, 0) > counts.get(whole, 0):
             return (

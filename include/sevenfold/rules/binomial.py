@@ -29,17 +29,16 @@ def judge(case: Case) -> Outcome:
     Assumes: independent trials, or over_dispersion times their spread. Error at most alpha over all polls.
     Source: Robbins 1970, mixture of binomial likelihood ratios; research/gates-and-faults.md, 1.2.
     """
-    phi = max(case.metric.over_dispersion, *((r.counts or {}).get("phi", 1.0) for r in case.readings))
-    return against_limit(case, total(case.readings, "bad"), total(case.readings, "n"), phi)
+    return against_limit(case, total(case.readings, "bad"), total(case.readings, "n"))
 
 
-def against_limit(case: Case, bad: float, n: float, phi: float) -> Outcome:
+def against_limit(case: Case, bad: float, n: float) -> Outcome:
     """Judges `bad` of `n` against the metric's limit."""
     reading, limit = case.readings[0], case.metric.limit or 0.0
     name = words.subject(reading) if len(case.readings) == 1 else words.name(reading.metric)
     if n == 0:
-        return Outcome(Verdict.INCONCLUSIVE, f"{name}: nothing has been counted yet", None, 0)
-    below, above = log_evidence(bad / phi, n / phi, limit)
+        return Outcome(Verdict.INCONCLUSIVE, f"{name}: nothing has been counted yet")
+    below, above = log_evidence(bad / case.phi, n / case.phi, limit)
     verdict = decide(below >= -log(case.alpha_pass), above >= -log(case.alpha_fail))
     side, evidence, alpha = (
         ("above", above, case.alpha_fail) if verdict is Verdict.FAILED else ("below", below, case.alpha_pass)

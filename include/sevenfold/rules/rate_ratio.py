@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 REACH = 4.0
 """Alternatives to 'no worse' reach from harm to this many times harm."""
-DEPLETED = 0.001
+UNFAIR = 0.001
 """Risk of calling a fair split unfair."""
 
 
@@ -45,30 +45,28 @@ def judge(case: Case) -> Outcome:
     metric = case.metric
     intervals = _intervals(case.readings, case.compared)
     e1, n1, e0, n0 = (float(total) for total in intervals.sum(axis=0))
-    phi = _over_dispersion(metric, case.readings)
     name = _name(case.readings[0])
     if n1 == 0:
-        return Outcome(Verdict.INCONCLUSIVE, f"{name}: no request has reached the candidate yet", None, 0)
+        return Outcome(Verdict.INCONCLUSIVE, f"{name}: no request has reached the candidate yet")
     if not case.compared:
-        return binomial.against_limit(case, e1, n1, phi)
+        return binomial.against_limit(case, e1, n1)
     _refuse_unfair_split(case.readings)
     if n0 == 0:
         return Outcome(
             Verdict.INCONCLUSIVE,
-            f"{name}: the champion served no request beside the candidate's {n1:,.0f}",
-            e1 / n1,
-            int(n1),
+            f"{name}: the champion served nothing beside the candidate's {n1:,.0f}",
+            n=int(n1),
         )
 
-    good, bad = log_evidence(intervals / [phi, 1, phi, 1], metric.margin or 1.0, metric.harm)
-    ways = 1 if metric.limit is None else 2
-    asked = log(ways / case.alpha_pass)
-    floor = (
-        binomial.log_evidence(e1 / phi, n1 / phi, metric.limit)[0] if metric.limit is not None else -np.inf
-    )
+    thinned = intervals / [case.phi, 1, case.phi, 1]
+    good, bad = log_evidence(thinned, metric.margin or 1.0, metric.harm)
+    floor = -np.inf
+    if metric.limit is not None:
+        floor, _ = binomial.log_evidence(e1 / case.phi, n1 / case.phi, metric.limit)
+    asked = log((1 if metric.limit is None else 2) / case.alpha_pass)
     verdict = decide(good >= asked or floor >= asked, bad >= -log(case.alpha_fail))
     against = (
-        f"{name} at {_share(e1, n1)} of the candidate's {n1:,.0f} requests, "
+        f"{name} at {_share(e1, n1)} of the candidate's {n1:,.0f}, "
         f"{_share(e0, n0)} of the champion's {n0:,.0f}"
     )
     if verdict is Verdict.FAILED:
@@ -82,8 +80,8 @@ def judge(case: Case) -> Outcome:
             f"the evidence is {odds(good)} that it is within {metric.margin:g} times "
             f"the champion's; {odds(asked)} is asked"
         )
-    low, high = confidence(intervals / [phi, 1, phi, 1], case.alpha_pass)
-    return Outcome(verdict, f"{against}; {claim}", e1 / n1, int(n1), low, high)
+    low, high = confidence(thinned, case.alpha_pass)
+    return Outcome(verdict, f"{against}; {claim}", ratio(intervals), int(n1), low, high)
 
 
 def log_evidence(intervals: Floats, margin: float, harm: float = 1.0) -> tuple[float, float]:
@@ -96,6 +94,13 @@ def log_evidence(intervals: Floats, margin: float, harm: float = 1.0) -> tuple[f
         likelihood = ratio_likelihood(np.append(alternatives, null), intervals)
         found.append(mixture(likelihood[:-1] - likelihood[-1]))
     return found[0], found[1]
+
+
+def ratio(intervals: Floats) -> float | None:
+    """The rate ratio over intervals [k, 4] as strata (Mantel and Haenszel 1959); None if undefined."""
+    e1, n1, e0, n0 = intervals[intervals[:, 1] + intervals[:, 3] > 0].T
+    ours, theirs = (e1 * n0 / (n1 + n0)).sum(), (e0 * n1 / (n1 + n0)).sum()
+    return float(ours / theirs) if theirs > 0 else None
 
 
 def confidence(intervals: Floats, alpha: float) -> tuple[float, float]:
@@ -115,7 +120,7 @@ def over_dispersion(intervals: ArrayLike, alpha: float = 0.1) -> float:
     Mean Pearson chi-square per interval (McCullagh and Nelder, Generalized Linear Models, 4.5).
     """
     counts = np.asarray(intervals, dtype=np.float64)
-    counts = counts[counts[:, 0] + counts[:, 2] > 0]
+    counts = counts[(counts[:, 0] + counts[:, 2] > 0) & (counts[:, 1] > 0) & (counts[:, 3] > 0)]
     if not len(counts):
         raise Unusable("an A/A run without one bad event tells nothing of their spread")
     e1, n1, e0, n0 = counts.T
@@ -132,10 +137,6 @@ def _intervals(readings: Sequence[Measurement], compared: bool) -> Floats:
     return counts
 
 
-def _over_dispersion(metric: Metric, readings: Sequence[Measurement]) -> float:
-    return max(metric.over_dispersion, *((reading.counts or {}).get("phi", 1.0) for reading in readings))
-
-
 def _refuse_unfair_split(readings: Sequence[Measurement]) -> None:
     planned = [
         (reading.counts["n1"], reading.counts["n0"], reading.counts["share"])
@@ -145,7 +146,7 @@ def _refuse_unfair_split(readings: Sequence[Measurement]) -> None:
     if not planned:
         return
     evidence = mismatch(np.array(planned))
-    if evidence >= -log(DEPLETED):
+    if evidence >= -log(UNFAIR):
         n1, n0 = (sum(arm) for arm in list(zip(*planned, strict=True))[:2])
         expected = sum((a + b) * share for a, b, share in planned)
         raise Unusable(

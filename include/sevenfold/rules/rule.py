@@ -39,6 +39,12 @@ class Case:
         (reading,) = self.readings
         return reading
 
+    @property
+    def phi(self) -> float:
+        """How much more events vary than independent ones: the policy's, or more if an A/A run said so."""
+        measured = ((reading.counts or {}).get("phi", 1.0) for reading in self.readings)
+        return max(self.metric.over_dispersion, *measured)
+
 
 @dataclass(frozen=True)
 class Outcome:

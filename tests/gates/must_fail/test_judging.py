@@ -86,7 +86,7 @@ FAULTS: dict[str, Fault] = {
         ERRORS, [interval(ERRORS, 0, 0, 0, 0, 9000)], "no request", Verdict.INCONCLUSIVE
     ),
     "no champion traffic beside the canary": Fault(
-        ERRORS, [interval(ERRORS, 0, 0, 9000, 0, 0)], "the champion served no", Verdict.INCONCLUSIVE
+        ERRORS, [interval(ERRORS, 0, 0, 9000, 0, 0)], "the champion served nothing", Verdict.INCONCLUSIVE
     ),
     "an empty contract": Fault(CONTRACT, [reading(CONTRACT, 0, n=0)], "measured on nothing"),
     "fewer than no violations": Fault(CONTRACT, [reading(CONTRACT, -1)], "number of violations is -1"),

@@ -55,6 +55,21 @@ def test_evidence_is_told_as_odds() -> None:
     ]
 
 
+def test_the_result_is_the_ratio_with_its_interval() -> None:
+    result = judged(ERRORS, [interval(ERRORS, key, 6, 500, 45, 4500) for key in range(20)]).metrics[0]
+    assert result.value == pytest.approx(1.2)
+    assert result.low is not None
+    assert result.high is not None
+    assert 1 < result.low + 0.2 < 1.2 < result.high < 2
+    none_of_the_champion = judged(ERRORS, [interval(ERRORS, 1, 6, 500, 0, 4500)]).metrics[0]
+    assert none_of_the_champion.value is None
+
+
+def test_counts_that_cannot_be_true_are_an_error() -> None:
+    run = judged(ERRORS, [interval(ERRORS, key, 10, 1e20, 10, 1e20) for key in range(3)])
+    assert run.verdict is E
+
+
 def test_a_very_clean_service_passes_by_its_floor() -> None:
     of = live(limit=0.01)
     run = judged(of, [interval(of, key, 0, 500, 0, 4500) for key in range(2)])
@@ -104,7 +119,7 @@ def test_a_fair_split_is_rarely_called_unfair() -> None:
     for _ in range(500):
         n1 = rng.binomial(500, 0.1, size=100)
         planned = np.stack([n1, 500 - n1, np.full(100, 0.1)], axis=1).astype(float)
-        called += mismatch(planned) >= log(1 / rate_ratio.DEPLETED)
+        called += mismatch(planned) >= log(1 / rate_ratio.UNFAIR)
     assert called <= 3
 
 
