@@ -49,7 +49,7 @@ def airflow_environment(settings: Settings, dags: Path = REPOSITORY / "dags") ->
         "LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "LOGGING__LOGGING_LEVEL": "INFO",
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",  # one second of idling per dependent task otherwise
-        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",
+        "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
         "SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "5",  # also the sweep of approvals that ran out of time
         "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
         "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",

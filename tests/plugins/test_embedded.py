@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.rail_world import World
 
 from sevenfold.airflow_client import AirflowClient, AirflowError
 from sevenfold.secrets import airflow_passwords
+from sevenfold.settings import settings
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
@@ -28,6 +31,14 @@ with DAG("toy.quick", schedule=None):
     PodOperator(task_id="pod", image="any", cmds=["python", "-c", "print('hello from a pod')"])
 with DAG("toy.slow", schedule=None):
     PodOperator(task_id="pod", image="any", cmds=["sleep", "987654"])
+"""
+
+WAITING_FILE = """\
+from airflow.sdk import DAG
+from sevenfold_airflow.gate import GateSensor
+
+with DAG("toy.testing", schedule=None):
+    GateSensor(task_id="gate", retries=0)
 """
 
 
@@ -153,3 +164,40 @@ def test_a_port_that_is_taken_is_one_sentence(embedded: Embedded) -> None:
         said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert said.strip().startswith(f"Airflow cannot listen on {embedded.url} (Address already in use)")
+
+
+def test_a_waiting_gate_survives_the_death_of_triggerer_and_scheduler(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = embedded.dags.parent / "models"
+    for name, value in (("SEVENFOLD_HOME", embedded.home), ("SEVENFOLD_MODELS", models)):
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.delenv("SEVENFOLD_EVIDENCE_URL", raising=False)
+    settings.cache_clear()
+    world = World(embedded.dags.parent)
+    world.polled("testing")
+    candidate = world.candidate()
+    world.passes(candidate, "training")
+    promotion = world.begin("testing", "run-1", candidate)
+    world.measure(promotion, 0.1)
+    few = {"activity": "canary", "metric": "errors", "n": 10, "interval": "i1", "counts": {"bad": 1, "n": 10}}
+    world.measure(promotion, 0.1, **few)
+
+    (embedded.dags / "toy.py").write_text(WAITING_FILE)
+    embedded.until_up(embedded.start())
+    embedded.trigger("toy.testing")
+
+    def gate_is(state: str) -> bool:
+        return [task["state"] for task in embedded.client.tasks("toy.testing", "run-1")] == [state]
+
+    assert wait_for(lambda: gate_is("deferred"), 60)
+    sessions = json.loads((embedded.home / "airflow" / "sessions.json").read_text())
+    for session in sessions:
+        if session["name"] in ("triggerer", "scheduler"):
+            os.kill(session["pid"], signal.SIGKILL)
+    many = {"value": 0.02, "n": 1000, "interval": "i2", "counts": {"bad": 20, "n": 1000}}
+    world.measure(promotion, 0.02, **few | many)
+    assert wait_for(lambda: gate_is("success"), 150)
+    assert world.store.promotion(promotion.id).state == "promoted"
+    assert world.store.passed(candidate.id, "testing")
+    settings.cache_clear()
