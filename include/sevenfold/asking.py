@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from sevenfold.player.batches import batches, feedback
+from sevenfold.player.batches import feedback, moments
 from sevenfold.player.client import Connection, Failed
 from sevenfold.spec import ModelSpec
 from sevenfold.trial import Target
@@ -46,7 +47,7 @@ class Asked:
 def ask(target: Target, spec: ModelSpec, rows: pa.Table, *, slot: timedelta = MINUTE) -> Asked:
     """Sends `rows` in order of time, those of one slot together, over a few connections."""
     asked, began = Asked(), time.monotonic()
-    waiting = batches(rows, spec.numeric, spec.categorical, slot)
+    waiting = chain.from_iterable(moments(rows, spec.numeric, spec.categorical, slot))
 
     async def work() -> None:
         connection = Connection(target.host, target.token)
@@ -91,5 +92,5 @@ def bring_labels(target: Target, labels: pa.Table) -> int:
 def bodies(spec: ModelSpec, rows: pa.Table, size: int) -> Iterator[bytes]:
     """Request bodies of `size` rows each (the last one may have fewer), in the order of `rows`."""
     for start in range(0, rows.num_rows, size):
-        part = rows.slice(start, size)
-        yield from (batch.body for batch in batches(part, spec.numeric, spec.categorical, AGES))
+        together = moments(rows.slice(start, size), spec.numeric, spec.categorical, AGES)
+        yield from (batch.body for batch in chain.from_iterable(together))

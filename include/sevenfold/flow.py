@@ -23,6 +23,9 @@ HASTE = 4.0
 """A replay asks at most so many times the SLA's rate: the days that are left are precious."""
 
 
+PATIENCE = timedelta(seconds=5)
+
+
 class TrafficOver(SevenfoldError):
     """Nobody calls, and all days of the data have been played."""
 
@@ -107,9 +110,7 @@ class Flow:
     Without the param it waits `patience` for callers and replays when none come.
     """
 
-    def __init__(
-        self, activity: Activity, replay: Replay, patience: timedelta = timedelta(seconds=5)
-    ) -> None:
+    def __init__(self, activity: Activity, replay: Replay, patience: timedelta) -> None:
         self._activity, self._replay, self._patience = activity, replay, patience
         self._wanted = activity.promotion.params.get("traffic")
         self._silent_since = datetime.now(UTC)
@@ -140,10 +141,10 @@ class Flow:
 
 
 @contextmanager
-def flow(activity: Activity) -> Iterator[Flow]:
-    """Traffic for as long as it is needed."""
+def flow(activity: Activity, *, at_once: bool) -> Iterator[Flow]:
+    """Traffic for as long as it is needed. `at_once`: nobody can be calling yet, so waiting has no use."""
     replay = Replay(activity)
     try:
-        yield Flow(activity, replay)
+        yield Flow(activity, replay, timedelta(0) if at_once else PATIENCE)
     finally:
         replay.end()

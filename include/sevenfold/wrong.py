@@ -58,16 +58,17 @@ def wrong_decisions(
         champion: candidate id; only what it answered as champion, and after the challenger's first answer.
         since: wall time before which nothing counts: the promotion's begin.
         final: all labels of rows before this (the model's time) are known.
-        skip: keys of cohorts that are not wanted again.
+        skip: keys of the cohorts that were counted before; what comes after the last of them is new.
     """
     last = EPOCH + (final - EPOCH) // PART * PART
-    mine = _answered(logs, model, challenger, "challenger", since, None, last)
-    mine = mine.filter(pc.invert(_in(mine, skip)))
+    counted = max((key for key in skip if key), default=None)
+    after = datetime.fromisoformat(counted) + PART if counted else None
+    mine = _answered(logs, model, challenger, "challenger", since, after, last)
     if not mine.num_rows:
         return []
     first, begun = pc.min(mine["time"]).as_py(), pc.min(mine["wall"]).as_py()
     start = EPOCH + (first - EPOCH) // PART * PART
-    theirs = _answered(logs, model, champion, "champion", begun, start, last)
+    theirs = _answered(logs, model, champion, "champion", since if counted else begun, start, last)
     labels = log.feedback(logs, model, start=first)
     ours, rivals = _by_part(mine, labels), _by_part(theirs, labels)
     none = np.zeros(2)
@@ -93,11 +94,6 @@ def _answered(
     found = log.predictions(logs, model, candidate, start, end)
     wall = pa.scalar(since, pa.timestamp("us", tz="UTC"))
     return found.filter(pc.and_(pc.equal(found["arm"], arm), pc.greater_equal(found["wall"], wall)))
-
-
-def _in(rows: pa.Table, keys: Collection[str | None]) -> pa.Array:
-    parts = {part: key(EPOCH + int(part) * PART) in keys for part in np.unique(_parts(rows))}
-    return pa.array([parts[part] for part in _parts(rows)], pa.bool_())
 
 
 def _parts(rows: pa.Table) -> NDArray[np.int64]:

@@ -32,6 +32,7 @@ DAYS = 10
 """Days with final labels that the comparison of losses should have."""
 REQUESTS = 700
 """Fewer cannot prove that 99 of 100 are answered."""
+DAY = timedelta(days=1)
 ALONE_DAYS = 2
 LIMIT_S = 120.0
 PATIENCE_S = 5.0
@@ -49,10 +50,10 @@ def main(activity: Activity) -> None:
         return
     with on_trial(activity, "shadow"), mirrored(activity):
         began = datetime.now(UTC)
-        watch(activity)
+        earliest = watch(activity)
         ended = datetime.now(UTC)
     # the shadow has drained: the last copy of what was answered until `ended` is in its log
-    compare(activity, activity.champion, (began, ended))
+    compare(activity, activity.champion, (began, ended), earliest)
 
 
 def alone(activity: Activity, target: Target) -> None:
@@ -85,8 +86,11 @@ def mirrored(activity: Activity) -> Iterator[None]:
         activity.progress("mirror off")
 
 
-def watch(activity: Activity) -> None:
-    """Waits until the live requests are enough or the time is up; replays the newest days if none come."""
+def watch(activity: Activity) -> datetime:
+    """Waits until the live requests are enough or the time is up; replays the newest days if none come.
+
+    Returns the time of the event before which nothing was asked.
+    """
     access = AccessLog(activity.settings.logs, activity.promotion.model)
     wanted = activity.promotion.params.get("traffic")
     requests, silent_since, counted = 0, time.monotonic(), datetime.now(UTC)
@@ -95,8 +99,7 @@ def watch(activity: Activity) -> None:
     while time.monotonic() < limit:
         patience = 0.0 if wanted == "replay" else PATIENCE_S
         if not requests and wanted != "live" and time.monotonic() - silent_since >= patience:
-            replay(activity)
-            return
+            return replay(activity)
         until = counted + timedelta(seconds=POLL_S)
         time.sleep(max(0.0, (until - datetime.now(UTC)).total_seconds()))
         requests += sum(one.purpose == "live" for one in access.between(counted, until))
@@ -105,11 +108,12 @@ def watch(activity: Activity) -> None:
         final = reached - load_rule(activity.spec.folder).maturity
         activity.progress(f"{requests:,} requests seen, the data have reached {reached:%Y-%m-%d %H:%M}")
         if requests >= REQUESTS and final - first_event >= timedelta(days=DAYS):
-            return
+            return first_event - DAY
     activity.progress(f"the time is up after {LIMIT_S:.0f} s: what was seen is compared")
+    return first_event - DAY
 
 
-def replay(activity: Activity) -> None:
+def replay(activity: Activity) -> datetime:
     """Nobody calls: the newest days whose labels are final go through the public route once more."""
     reached = min(activity.promotion.as_of, clock.now(activity.store, activity.promotion.model))
     end = reached - load_rule(activity.spec.folder).maturity
@@ -119,12 +123,15 @@ def replay(activity: Activity) -> None:
         asked = ask(target, activity.spec, data.rows(*window, columns=activity.spec.columns))
         activity.progress(str(asked))
         bring_labels(target, data.labels(*window, known_by=reached))
+    return window[0]
 
 
-def compare(activity: Activity, champion: Candidate, wall: tuple[datetime, datetime]) -> None:
+def compare(
+    activity: Activity, champion: Candidate, wall: tuple[datetime, datetime], earliest: datetime
+) -> None:
     """Measures disagreement, errors, times and later loss on the requests that both answered."""
-    shadow = answered(activity, activity.candidate, "shadow", wall[0] - SETTLED)
-    pairs = pair(answered(activity, champion, "champion", *wall), shadow)
+    shadow = answered(activity, activity.candidate, "shadow", earliest, wall[0] - SETTLED)
+    pairs = pair(answered(activity, champion, "champion", earliest, *wall), shadow)
     if not pairs.requests:
         activity.progress("no request was mirrored: nothing to compare")
         return
@@ -142,10 +149,15 @@ def compare(activity: Activity, champion: Candidate, wall: tuple[datetime, datet
 
 
 def answered(
-    activity: Activity, candidate: Candidate, arm: str, start: datetime, end: datetime | None = None
+    activity: Activity,
+    candidate: Candidate,
+    arm: str,
+    earliest: datetime,
+    start: datetime,
+    end: datetime | None = None,
 ) -> pa.Table:
-    """What a candidate answered on an arm with start <= wall time < end."""
-    found = log.predictions(activity.settings.logs, activity.promotion.model, candidate.id)
+    """What a candidate answered on an arm with start <= wall time < end, about events from `earliest` on."""
+    found = log.predictions(activity.settings.logs, activity.promotion.model, candidate.id, earliest)
     kind = pa.timestamp("us", tz="UTC")
     chosen = pc.and_(pc.equal(found["arm"], arm), pc.greater_equal(found["wall"], pa.scalar(start, kind)))
     if end is not None:

@@ -23,13 +23,15 @@ from sevenfold.trial import ends_in_order, require_gateway
 from sevenfold.wrong import Cohort, wrong_decisions
 
 STEPS = (
-    Step(0.05, requests=40, seconds=4.0, limit_s=120.0),
+    Step(0.05, requests=25, seconds=4.0, limit_s=120.0),
     Step(0.25, requests=150, seconds=4.0, limit_s=120.0),
     Step(0.50, requests=300, seconds=4.0, limit_s=300.0),
 )
 ALONE = (Step(1.0, requests=600, seconds=4.0, limit_s=180.0),)
 """Without a champion nobody else could answer."""
 INTERVAL_S = 2.0
+LABELS_S = 6.0
+"""Labels come by the day, and reading logs costs: so often they are looked at, at most."""
 SETTLED = timedelta(seconds=0.2)
 """Requests so soon after a change of the share may still have met the one before."""
 
@@ -41,7 +43,7 @@ def main(activity: Activity) -> None:
     steps = resume(plan(activity, alone=row.champion is None), row.share)
     if row.champion is None:
         activity.progress("no champion: the candidate answers everything, absolute limits decide")
-    with ends_in_order(), flow(activity) as traffic:
+    with ends_in_order(), flow(activity, at_once=row.champion is None) as traffic:
         outcome = Canary(activity, traffic).go(steps)
     activity.progress(f"{outcome.reason} after {outcome.polls} polls")
 
@@ -66,7 +68,7 @@ class Canary:
         self.slow_ms = activity.spec.serving.sla.p99_ms
         self.log = AccessLog(activity.settings.logs, self.model)
         self.since = datetime.now(UTC)
-        self.share, self.polls = 0.0, 0
+        self.share, self.polls, self.labels_at = 0.0, 0, 0.0
         self.maturity = next((m.matured_after for m in metrics(activity) if m.metric == "wrong_labels"), None)
 
     def go(self, steps: Sequence[Step]) -> Outcome:
@@ -117,6 +119,9 @@ class Canary:
         """Wrong decisions of both in each part of a day that has become final since the last time."""
         if self.maturity is None or self.activity.champion is None:
             return
+        if time.monotonic() - self.labels_at < LABELS_S:
+            return
+        self.labels_at = time.monotonic()
         recorded = {
             reading.interval
             for reading in self.activity.store.measurements(self.activity.promotion.id, self.activity.name)

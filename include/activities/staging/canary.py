@@ -18,10 +18,11 @@ from sevenfold.rollout import Arm
 from sevenfold.snapshot import snapshot
 from sevenfold.trial import Target, on_trial
 
-RATE = 250.0
-STEPS = ((0.05, 2.0), (0.20, 2.0), (0.50, 6.0))
+RATE = 1.5
+"""Times the SLA's rate, for both sides together; a candidate alone gets the SLA's rate."""
+STEPS = ((0.05, 1.0), (0.20, 2.0), (0.50, 8.0))
 """Share and seconds. Without a champion the candidate gets everything all the time."""
-INTERVAL_S = 2.0
+INTERVAL_S = 1.0
 CANDIDATE, CHAMPION = 0, 1
 SEED = 5
 
@@ -29,7 +30,8 @@ SEED = 5
 def main(activity: Activity) -> None:
     """One load whose requests go to either by chance, with the share of their step; counted by interval."""
     champion = activity.champion
-    schedule, shares = plan(alone=champion is None)
+    rate = activity.spec.serving.sla.rate * (RATE if champion else 1.0)
+    schedule, shares = plan(rate, alone=champion is None)
     with ExitStack() as trials, tempfile.TemporaryDirectory() as folder:
         sides = [trials.enter_context(on_trial(activity, "staging"))]
         if champion is None:
@@ -47,7 +49,7 @@ def main(activity: Activity) -> None:
     activity.progress(f"so far {verdict}: {reason}")
 
 
-def plan(*, alone: bool) -> tuple[Schedule, list[tuple[float, float, float]]]:
+def plan(rate: float, *, alone: bool) -> tuple[Schedule, list[tuple[float, float, float]]]:
     """The schedule, each request's side drawn by chance, and (start, end, share) of each interval."""
     random = np.random.default_rng(SEED)
     due: list[float] = []
@@ -55,8 +57,8 @@ def plan(*, alone: bool) -> tuple[Schedule, list[tuple[float, float, float]]]:
     intervals: list[tuple[float, float, float]] = []
     start = 0.0
     for share, seconds in STEPS:
-        number = round(RATE * seconds)
-        due += [start + index / RATE for index in range(number)]
+        number = round(rate * seconds)
+        due += [start + index / rate for index in range(number)]
         drawn = random.random(number) < (1.0 if alone else share)
         side += [CANDIDATE if mine else CHAMPION for mine in drawn]
         edges = np.arange(start, start + seconds + INTERVAL_S / 2, INTERVAL_S)

@@ -6,10 +6,11 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from sevenfold import plots
+import numpy as np
+
 from sevenfold.activity import Activity, run
 from sevenfold.asking import bodies
-from sevenfold.load import Kind, LoadResult, Schedule, generate
+from sevenfold.load import Kind, Schedule, generate
 from sevenfold.snapshot import snapshot
 from sevenfold.trial import Target, on_trial
 
@@ -33,10 +34,6 @@ def main(activity: Activity) -> None:
                 target.host, kinds(activity, target), schedule, folder=Path(folder), headers=target.headers
             )
         activity.report("locust.html", found.report.read_bytes(), "Load test (Locust)")
-        path = plots.series(
-            Path(folder) / "latency.png", *_curve(found, burst_at), limits={"SLA p99": sla.p99_ms}
-        )
-        activity.report(path.name, path.read_bytes(), "Latency under load, second by second")
     counted = found.due(WARM_UP_S)
     sustained, burst = found.due(WARM_UP_S, burst_at), found.due(burst_at)
     p99, low, high = sustained.percentile(99)
@@ -44,10 +41,10 @@ def main(activity: Activity) -> None:
     activity.measure("error_rate", errors / n, unit="share", n=n, counts={"bad": errors, "n": n})
     activity.measure("p99_ms", p99, unit="ms", n=sustained.requests, low=low, high=high)
     activity.measure("throughput", burst.throughput, unit="requests/s", n=burst.requests)
+    closed_loop = float(np.percentile(sustained.service_ms, 99))
     activity.progress(
-        f"p99 {p99:.1f} ms at {sla.rate:g}/s (a closed loop would say "
-        f"{float(_p99(sustained)):.1f}), {burst.percentile(99)[0]:.1f} ms at {sla.rate * BURST:g}/s; "
-        f"{errors} errors in {n:,} requests"
+        f"p99 {p99:.1f} ms at {sla.rate:g}/s (a closed loop would say {closed_loop:.1f}), "
+        f"{burst.percentile(99)[0]:.1f} ms at {sla.rate * BURST:g}/s; {errors} errors in {n:,} requests"
     )
 
 
@@ -75,25 +72,6 @@ def kinds(activity: Activity, target: Target) -> list[Kind]:
             (f"{SMALL_BATCH} rows", rows, SMALL_BATCH),
         )
     ]
-
-
-def _p99(found: LoadResult) -> float:
-    import numpy as np
-
-    return float(np.percentile(found.service_ms, 99))
-
-
-def _curve(
-    found: LoadResult, burst_at: float
-) -> tuple[list[float], dict[str, tuple[list[float], None, None]], str, str]:
-    """Median and 99th percentile of each second, as plots.series takes them."""
-    seconds = [float(second) for second in range(int(found.at_s[-1]) + 1)]
-    parts = [found.due(second, second + 1) for second in seconds]
-    lines = {
-        f"{name} from the schedule": ([part.percentile(q)[0] for part in parts], None, None)
-        for name, q in (("median", 50), ("p99", 99))
-    }
-    return seconds, lines, f"Latency by second; {BURST:g} times the rate from {burst_at:.0f} s on", "ms"
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ One story in order, because each activity begins where the one before ends.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import httpx
 import pytest
-from tests.activities.live_stack import LiveWorld
+from tests.activities.live_stack import LiveWorld, live_world
 from tests.activities.small_world import MODEL
 
 from activities.production import canary, roll_back, serve, take_over
@@ -21,9 +23,17 @@ from sevenfold.rollout import Step
 from sevenfold.verdict import Verdict
 
 
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveWorld]:
+    """A world of its own: the story begins without a champion."""
+    with live_world(tmp_path_factory.mktemp("production")) as world:
+        yield world
+
+
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canary, "INTERVAL_S", 0.5)
+    monkeypatch.setattr(canary, "LABELS_S", 0.5)
     monkeypatch.setattr(canary, "STEPS", (Step(0.25, 30, 0.5, 40), Step(0.5, 60, 0.5, 40)))
     monkeypatch.setattr(canary, "ALONE", (Step(1.0, 100, 0.5, 40),))
 

@@ -27,7 +27,7 @@ def test_errors_p99_and_throughput_are_measured(live: LiveWorld, monkeypatch: py
     }
     assert b"8 rows" in reports["locust.html"]
     assert b"Bearer" not in reports["locust.html"]
-    assert set(reports) == {"locust.html", "latency.png"}
+    assert set(reports) == {"locust.html"}
 
 
 def test_the_plan_has_what_the_gate_needs() -> None:
