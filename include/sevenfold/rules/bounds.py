@@ -3,6 +3,8 @@
 Convention of measurements: `low` and `high` are the ends of a two-sided 95 % interval. A rule asks for a
 one-sided bound at its own alpha; where only the interval is given it is widened (or narrowed) on each side as
 for a normal distribution, where counts are given the bound is computed from them.
+
+scipy takes longer to import than a DAG to parse, so only the functions that compute with it import it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from math import isnan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, betaincinv, ndtri, stdtrit
 
 from sevenfold.measurement import Measurement
 from sevenfold.rules.rule import Unusable, count
@@ -27,6 +28,8 @@ def of_share(bad: float, n: float, alpha: float) -> tuple[float, float]:
 
     Source: Clopper and Pearson 1934. Assumes independent trials.
     """
+    from scipy.special import betaincinv
+
     low = 0.0 if bad <= 0 else float(betaincinv(bad, n - bad + 1, alpha))
     high = 1.0 if bad >= n else float(betaincinv(bad + 1, n - bad, 1 - alpha))
     return low, high
@@ -38,6 +41,8 @@ def of_mean(mean: float, se: float, alpha: float, clusters: float | None = None)
         raise Unusable(f"the standard error of {mean:g} is {se:g}")
     if clusters is not None and clusters < 2:
         raise Unusable(f"{clusters:g} cluster gives no standard error")
+    from scipy.special import ndtri, stdtrit
+
     reach = -float(ndtri(alpha) if clusters is None else stdtrit(clusters - 1, alpha)) * se
     return mean - reach, mean + reach
 
@@ -48,6 +53,8 @@ def of_interval(value: float, low: float, high: float, alpha: float) -> tuple[fl
         raise Unusable(f"the interval {low:g} to {high:g} does not contain {value:g}")
     if low == high:
         raise Unusable(f"the interval around {value:g} has no width, so it is a point that decides nothing")
+    from scipy.special import ndtri
+
     stretch = float(ndtri(alpha) / ndtri(MEASURED_TAIL))
     return value - (value - low) * stretch, value + (high - value) * stretch
 
@@ -63,6 +70,8 @@ def of_quantile(values: ArrayLike, quantile: float, alpha: float) -> tuple[float
     n = len(ordered)
     if n == 0 or np.isnan(ordered).any():
         raise Unusable("a quantile needs values, all of them numbers")
+    from scipy.special import bdtr
+
     # B values lie below the quantile, B binomial: P(B < r) <= alpha below, P(B >= r) <= alpha above.
     cumulative = np.asarray(bdtr(np.arange(n), n, quantile))
     low_rank = int(np.searchsorted(cumulative, alpha, side="right"))

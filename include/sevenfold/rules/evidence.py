@@ -11,7 +11,6 @@ from math import exp, log
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 Floats = NDArray[np.float64]
 
@@ -27,7 +26,7 @@ def between(low: float, high: float, points: int = GRID) -> Floats:
 
 def mixture(log_likelihood_ratios: Floats) -> float:
     """Log of the mean of likelihood ratios [grid]: every alternative has the same weight."""
-    return float(logsumexp(log_likelihood_ratios) - log(len(log_likelihood_ratios)))
+    return float(np.logaddexp.reduce(log_likelihood_ratios) - log(len(log_likelihood_ratios)))
 
 
 def ratio_likelihood(ratios: Floats, intervals: Floats) -> Floats:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import chdtri
 
 from sevenfold.measurement import Measurement
 from sevenfold.rules import binomial, words
@@ -105,7 +104,7 @@ def ratio(intervals: Floats) -> float | None:
 
 def confidence(intervals: Floats, alpha: float) -> tuple[float, float]:
     """Ends of the confidence sequence of the rate ratio, 1 - alpha over all polls; within 1/16 to 16."""
-    grid = np.geomspace(1 / 16, 16, 401)
+    grid = np.geomspace(1 / 16, 16, 201)
     likelihood = ratio_likelihood(grid, intervals)
     weight = np.exp(-0.5 * np.log(grid) ** 2)
     prior = np.log(weight / weight.sum())
@@ -119,6 +118,8 @@ def over_dispersion(intervals: ArrayLike, alpha: float = 0.1) -> float:
     `intervals` is [k, 4] of an A/A run: champion against champion, with the split that the canary will have.
     Mean Pearson chi-square per interval (McCullagh and Nelder, Generalized Linear Models, 4.5).
     """
+    from scipy.special import chdtri
+
     counts = np.asarray(intervals, dtype=np.float64)
     counts = counts[(counts[:, 0] + counts[:, 2] > 0) & (counts[:, 1] > 0) & (counts[:, 3] > 0)]
     if not len(counts):
