@@ -10,15 +10,15 @@ reason.
 serves yet.
 """
 
-from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
+from airflow.sdk import AssetOrTimeSchedule
 
 from sevenfold_airflow import assets
-from sevenfold_airflow.rail import activity, admit, all_models, environment_dag, finish
+from sevenfold_airflow.rail import activity, admit, all_models, clockwork, environment_dag, finish
 
 for spec in all_models():
-    weekly = CronTriggerTimetable("0 6 * * 1", timezone="UTC")
+    weekly = clockwork("0 6 * * 1")
     new_champion = assets.promoted(spec.name, "production")
     schedule = AssetOrTimeSchedule(timetable=weekly, assets=new_champion)
     with environment_dag(spec, "monitoring", __doc__, schedule):
         measured = [activity("monitor"), activity("drift", image="quality"), activity("ab_analysis")]
-        admit() >> activity("feedback") >> measured >> activity("retraining_trigger") >> finish()
+        admit() >> activity("feedback") >> measured >> activity("retraining_trigger") >> activity("dashboards") >> finish()

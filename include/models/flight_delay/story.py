@@ -35,7 +35,7 @@ def first_candidate(narrator: Narrator) -> None:
 def quality_decays(narrator: Narrator) -> None:
     """Summer comes; monitoring looks at every week that ends and raises the alarm by itself."""
     narrator.chapter("2. Summer comes, and the winter model decays")
-    week_ends = [date(2013, 6, 11) + WEEK * number for number in range(6)]
+    week_ends = [date(2013, 6, 13) + WEEK * number for number in range(6)]
     before = date(2013, 6, 4)
     for week_end in week_ends:
         if _alarm(narrator):
@@ -55,8 +55,8 @@ def challenger_replaces_champion(narrator: Narrator) -> None:
         goal="production",
     )
     _expect(end, "promoted", "the challenger should have won")
-    narrator.play(date(2013, 7, 1), date(2013, 8, 27))
-    narrator.monitor(date(2013, 8, 27))
+    narrator.play(date(2013, 7, 1), date(2013, 8, 29))
+    narrator.monitor(date(2013, 8, 29))
 
 
 def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
@@ -76,8 +76,8 @@ def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
         window_months=3,
         reason="would the last three months be enough?",
     )
-    narrator.play(date(2013, 8, 27), date(2013, 10, 1))
-    narrator.monitor(date(2013, 10, 1))
+    narrator.play(date(2013, 8, 29), date(2013, 10, 3))
+    narrator.monitor(date(2013, 10, 3))
     for run in ("story-broken", "story-three-months"):
         end = narrator.follow(origin_run(run), goal="testing")
         _expect(end, "refused", f"{run} should have been refused")
