@@ -135,10 +135,10 @@ def fuzz(document: str, folder: Path) -> Fuzzed:
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=folder, timeout=FUZZ_S + 110, check=False
     )
-    if not result.is_file():
+    found = json.loads(result.read_text()) if result.is_file() else None
+    if found is None or not found["test_cases"]["generated"]:
         said = (done.stdout + done.stderr).strip().splitlines()
         raise SevenfoldError(f"schemathesis could not run: {said[-1] if said else 'it said nothing'}")
-    found = json.loads(result.read_text())
     failures = [
         f"{failure['title']}: {operation}"
         for failure in found["failures"]
