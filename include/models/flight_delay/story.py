@@ -1,7 +1,7 @@
 """What really happened to flights from New York in 2013, as a story of seven environments.
 
 Every turn of it is in the data: the winter champion decays in June, September drifts without harm, and a
-challenger that has seen three months only is worse in October. Nothing here decides anything; it starts runs
+challenger that has seen three months only is worse in late October. Nothing here decides anything; it starts runs
 as a person would, plays the flights, and waits for what the gates say.
 """
 
@@ -65,14 +65,14 @@ def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
     narrator.start(
         "training",
         "story-broken",
-        as_of="2013-11-01",
+        as_of="2013-11-15",
         hyperparameters={"learning_rate": 2.0},
         reason="a mistyped learning rate",
     )
     narrator.start(
         "training",
         "story-three-months",
-        as_of="2013-11-01",
+        as_of="2013-11-15",
         window_months=3,
         reason="would the last three months be enough?",
     )
