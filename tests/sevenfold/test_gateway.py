@@ -177,12 +177,11 @@ def replaced(stack: Local, pid: int) -> bool:
 def test_a_killed_replica_costs_no_request(stack: Local) -> None:
     split(stack)
     with Load(stack, callers=8) as load:
-        for _ in range(2):
-            load.wait(100)
-            victim = next(replica for replica in stack.cluster.status() if replica.slot == "champion")
-            os.kill(victim.pid, signal.SIGKILL)
-            load.wait(200)
-            wait(partial(replaced, stack, victim.pid))
+        load.wait(100)
+        victim = next(replica for replica in stack.cluster.status() if replica.slot == "champion")
+        os.kill(victim.pid, signal.SIGKILL)
+        load.wait(300)
+    wait(partial(replaced, stack, victim.pid))
     assert load.failures == []
 
 
@@ -387,17 +386,21 @@ def test_one_off_slots_are_asked_through_the_gateway(stack: Local) -> None:
         assert ask(client, "/staging/v2/models/tiny/infer").status_code == 404
 
 
-def test_each_key_has_its_own_limit(tmp_path_factory: pytest.TempPathFactory) -> None:
-    with local(tmp_path_factory.mktemp("home"), requests_per_second=5) as running:
-        one, two = (running.gateway.keys.token(name, ["predict"]) for name in ("one", "two"))
-        with running.client() as client:
-            statuses = Counter(ask(client, authorization=f"Bearer {one}").status_code for _ in range(30))
-            assert statuses[429] >= 10
-            limited = next(
-                answer
-                for answer in iter(lambda: ask(client, authorization=f"Bearer {one}"), None)
-                if answer.status_code == 429
-            )
-            assert limited.json()["error"] == "the key asks too often"
-            assert limited.headers["retry-after"] == "1"
-            assert ask(client, authorization=f"Bearer {two}").status_code == 404
+def test_each_key_has_its_own_limit(stack: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    split(stack)
+    monkeypatch.setattr(stack.gateway, "_rate", 5)
+    stack.gateway.refresh()
+    one, two = (stack.gateway.keys.token(name, ["predict"]) for name in ("one", "two"))
+    answers: list[httpx.Response] = []
+    with stack.client() as client:
+
+        def limited() -> bool:
+            answers.append(ask(client, authorization=f"Bearer {one}"))
+            return answers[-1].status_code == 429
+
+        wait(limited)
+        assert answers[-1].json()["error"] == "the key asks too often"
+        assert answers[-1].headers["retry-after"] == "1"
+        assert ask(client, authorization=f"Bearer {two}").status_code == 200
+    monkeypatch.undo()
+    stack.gateway.refresh()

@@ -27,14 +27,14 @@ REPLICA = (sys.executable, str(Path(tiny.__file__)), "--drain", "0.3")
 class Local:
     """Supervisor, cluster and gateway of one home."""
 
-    def __init__(self, home: Path, requests_per_second: int = 5000) -> None:
+    def __init__(self, home: Path) -> None:
         port = gateway_port()
         self.settings = Settings(home=home, gateway_url=f"http://127.0.0.1:{port}")
         self.supervisor = Supervisor(home)
         self.cluster = LocalCluster(
             self.settings, self.supervisor, tiny.Passes, lambda: self.gateway.refresh(), REPLICA
         )
-        self.gateway = Gateway(self.settings, self.cluster.deployments, requests_per_second)
+        self.gateway = Gateway(self.settings, self.cluster.deployments)
         for candidate, bias in BIAS.items():
             tiny.write(home / f"{candidate}.onnx", bias)
 
@@ -49,9 +49,9 @@ class Local:
 
 
 @contextmanager
-def local(home: Path, requests_per_second: int = 5000) -> Iterator[Local]:
+def local(home: Path) -> Iterator[Local]:
     """A running stack, and its end."""
-    running = Local(home, requests_per_second)
+    running = Local(home)
     try:
         running.start()
         yield running

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -28,25 +27,30 @@ from sevenfold.store import open_store
 INFER = f"/v2/models/{MODEL}/infer"
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path)
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(home=tmp_path_factory.mktemp("home"))
 
 
-@pytest.fixture
-def made(settings: Settings, tmp_path: Path) -> Candidate:
+@pytest.fixture(scope="module")
+def unproven(settings: Settings) -> Candidate:
     """A candidate whose file is in the artifact store, without any evidence."""
-    digest = open_artifacts(settings.artifacts_url).put(tiny.write(tmp_path / "x.onnx"))
+    digest = open_artifacts(settings.artifacts_url).put(tiny.write(settings.home / "x.onnx"))
     return world(settings).store.add_candidate(candidate("a").model_copy(update={"model_digest": digest}))
+
+
+@pytest.fixture(scope="module")
+def proven(settings: Settings) -> Candidate:
+    """A candidate that may be served in staging."""
+    digest = open_artifacts(settings.artifacts_url).put(tiny.write(settings.home / "y.onnx", bias=1.0))
+    made = world(settings).store.add_candidate(candidate("b").model_copy(update={"model_digest": digest}))
+    for passed in before("staging"):
+        world(settings).judged(made, passed)
+    return made
 
 
 def world(settings: Settings) -> World:
     return World(open_store(settings.evidence_url, settings.secrets / "evidence"))
-
-
-def prove(settings: Settings, made: Candidate, environment: str) -> None:
-    for passed in before(environment):
-        world(settings).judged(made, passed)
 
 
 def start(settings: Settings, made: Candidate, port: int, *more: str) -> subprocess.Popen[str]:
@@ -58,11 +62,10 @@ def start(settings: Settings, made: Candidate, port: int, *more: str) -> subproc
 
 
 @pytest.fixture
-def running(settings: Settings, made: Candidate) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    prove(settings, made, "staging")
+def running(settings: Settings, proven: Candidate) -> Iterator[tuple[subprocess.Popen[str], str]]:
     port = gateway_port()
-    process = start(settings, made, port, "--slot", "staging", "--drain", "1")
-    wait(lambda: ready(port, made.id) or process.poll() is not None, 60)
+    process = start(settings, proven, port, "--slot", "staging", "--drain", "1")
+    wait(lambda: ready(port, proven.id) or process.poll() is not None, 60)
     yield process, f"http://127.0.0.1:{port}"
     process.kill()
     process.wait()
@@ -75,37 +78,26 @@ def refusal(process: subprocess.Popen[str]) -> str:
     return said
 
 
-def test_without_evidence_nothing_is_served(settings: Settings, made: Candidate) -> None:
-    said = refusal(start(settings, made, 1, "--slot", "testing"))
-    assert (
-        f"candidate {made.id} may not serve as testing: it has no valid passing statement of training" in said
-    )
+def test_without_evidence_nothing_is_served(settings: Settings, unproven: Candidate) -> None:
+    said = refusal(start(settings, unproven, 1, "--slot", "testing"))
+    assert f"{unproven.id} may not serve as testing: it has no valid passing statement of training" in said
 
 
-def test_evidence_for_one_slot_is_none_for_a_later_one(settings: Settings, made: Candidate) -> None:
-    prove(settings, made, "staging")
-    said = refusal(start(settings, made, 1))
+def test_evidence_for_one_slot_is_none_for_a_later_one(settings: Settings, proven: Candidate) -> None:
+    said = refusal(start(settings, proven, 1))
     assert "may not serve as champion: it has no valid passing statement of staging, preproduction" in said
 
 
-def test_an_altered_file_is_not_served(settings: Settings, made: Candidate) -> None:
-    prove(settings, made, "staging")
-    file = open_artifacts(settings.artifacts_url).get(made.model_digest)
-    file.chmod(0o600)
-    file.write_bytes(file.read_bytes() + b"x")
-    assert "altered" in refusal(start(settings, made, 1, "--slot", "staging"))
-
-
-def test_an_unknown_candidate_is_told(settings: Settings, made: Candidate) -> None:
-    process = start(settings, made.model_copy(update={"model_digest": "f" * 64}), 1)
-    assert "candidate" in refusal(process)
+def test_an_unknown_candidate_is_told(settings: Settings, proven: Candidate) -> None:
+    unknown = proven.model_copy(update={"model_digest": "f" * 64})
+    assert "candidate" in refusal(start(settings, unknown, 1))
 
 
 def test_it_answers_and_goes_in_order(running: tuple[subprocess.Popen[str], str]) -> None:
     process, url = running
     with httpx.Client(base_url=url) as client:
         answer = client.post(INFER, json=tiny.request(2)).json()
-        assert answer["outputs"][0]["data"] == pytest.approx(tiny.answers(2), abs=1e-6)
+        assert answer["outputs"][0]["data"] == pytest.approx(tiny.answers(2, bias=1.0), abs=1e-6)
         process.send_signal(signal.SIGTERM)
         told = time.monotonic()
         wait(lambda: client.get("/v2/health/ready").status_code == 503)
@@ -128,9 +120,17 @@ def test_what_was_answered_is_on_disk_when_it_is_killed(
     running: tuple[subprocess.Popen[str], str], settings: Settings
 ) -> None:
     process, url = running
+    before = log.predictions(settings.logs, MODEL).num_rows
     with httpx.Client(base_url=url) as client:
         answered = sum(client.post(INFER, json=tiny.request(3)).status_code == 200 for _ in range(50))
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert answered == 50
-    assert log.predictions(settings.logs, MODEL).num_rows == 150
+    assert log.predictions(settings.logs, MODEL).num_rows == before + 150
+
+
+def test_an_altered_file_is_not_served(settings: Settings, proven: Candidate) -> None:
+    file = open_artifacts(settings.artifacts_url).get(proven.model_digest)
+    file.chmod(0o600)
+    file.write_bytes(file.read_bytes() + b"x")
+    assert "altered" in refusal(start(settings, proven, 1, "--slot", "staging"))
