@@ -23,7 +23,7 @@ from sevenfold.errors import SevenfoldError
 from sevenfold.secrets import private_folder, write_private
 from sevenfold.serving.admission import LIVE, Evidence, arm, require_admission
 from sevenfold.settings import REPOSITORY, Settings, settings
-from sevenfold.supervision import Program, ProgramStatus, Supervisor
+from sevenfold.supervision import Program, ProgramStatus, Supervisor, UnknownProgram
 
 PORTS = (20_000, 32_000)
 """Below the ports that systems give to outgoing connections (32,768 and up): those may be taken any time."""
@@ -189,10 +189,13 @@ class LocalCluster:
 
     def _fit(self, held: Deployed, replicas: int, limit: float) -> Deployed:
         """Makes `held` what is asked, then what runs what `held` says."""
-        keep, drop = held.ports[:replicas], held.ports[replicas:]
+        fit = [port for port in held.ports if not self._hopeless(held.program(port))]
+        keep = tuple(fit[:replicas])
+        drop = tuple(port for port in held.ports if port not in keep)
         new = self._free_ports(replicas - len(keep))
         if new:
-            self._write(replace(held, ports=keep, leaving=(*held.leaving, *new)))  # known before they start
+            coming = (*held.leaving, *drop, *new)
+            self._write(replace(held, ports=keep, leaving=coming))  # known before they start
         wanted = (*keep, *new)
         self._run(held, wanted, new, limit)
         leaving = tuple(port for port in (*held.leaving, *drop) if port not in wanted)
@@ -213,6 +216,13 @@ class LocalCluster:
             self._supervisor.remove(*(held.program(port) for port in new))
             self._write(replace(held, leaving=tuple(port for port in held.leaving if port not in new)))
             raise
+
+    def _hopeless(self, program: str) -> bool:
+        """Whether supervisord has given a replica up, for instance because its port is taken now."""
+        try:
+            return self._supervisor.program(program).state == "FATAL"
+        except UnknownProgram:
+            return False
 
     def _wait_ready(self, held: Deployed, port: int, until: float) -> None:
         name = held.program(port)

@@ -131,6 +131,17 @@ def test_replicas_that_a_killed_call_left_are_ended_by_the_next(cluster: Recorde
     assert not ready(held.ports[1], ONE)
 
 
+def test_a_replica_whose_port_is_lost_gets_another(
+    cluster: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = cluster.deploy(Deployment("tiny", ONE, "champion"))
+    monkeypatch.setattr(cluster, "_hopeless", lambda program: program == held.program(held.ports[0]))
+    again = cluster.deploy(Deployment("tiny", ONE, "champion"))
+    assert len(again.ports) == 1
+    assert again.ports != held.ports
+    assert [replica.port for replica in cluster.status()] == list(again.ports)
+
+
 def test_another_server_on_the_port_is_not_ours(cluster: Recorded) -> None:
     held = cluster.deploy(Deployment("tiny", ONE, "champion"))
     assert not ready(held.ports[0], TWO)

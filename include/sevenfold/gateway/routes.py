@@ -13,6 +13,8 @@ Resource = dict[str, Any]
 NAME = "gateway"
 WEIGHTS = 10_000
 """The sum of weights, always the same: a sticky caller of the challenger stays while its share grows."""
+LIMIT, TRY_LIMIT = "10s", "2s"
+"""Of a request with all its retries, and of one of them. How fast is fast enough is the SLA's business."""
 STICKY_HEADER = "x-entity-id"
 _OTHER_HOST = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 
@@ -106,7 +108,7 @@ def _direct(pool: Pool, rewrite: str | None) -> Resource:
 
 def _to(name: str, prefix: str, action: Resource) -> Resource:
     """A route with the time limit and the retries that all have."""
-    route = {**action["route"], "timeout": "2s", "retry_policy": _retries()}
+    route = {**action["route"], "timeout": LIMIT, "retry_policy": _retries()}
     return {**action, "name": name, "match": {"path_separated_prefix": prefix}, "route": route}
 
 
@@ -147,7 +149,7 @@ def _retries() -> Resource:
         "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
         "retriable_status_codes": [503],
         "num_retries": 3,
-        "per_try_timeout": "1s",
+        "per_try_timeout": TRY_LIMIT,
         "retry_host_predicate": [
             {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": {"@type": _OTHER_HOST}}
         ],

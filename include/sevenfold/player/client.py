@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import urlsplit
 
-LIMIT_S = 5.0
+LIMIT_S = 15.0
+"""Longer than the gateway's own limit: it is the gateway that says why there is no answer."""
 
 
 class Failed(Exception):
