@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from sevenfold import release
 from sevenfold.activity import Activity
 from sevenfold.cluster import Deployment, local_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import local_gateway
+from sevenfold.release_row import ReleaseRow, SlotBusy
 
 TERMINATED = 128 + signal.SIGTERM
+SLOT_LIMIT_S = 600.0
+"""As long as a roll-out takes that is not stuck."""
+SLOT_POLL_S = 1.0
 
 
 class GatewayDown(SevenfoldError):
@@ -78,6 +84,26 @@ def on_trial(
         finally:
             if not (done and keep):
                 cluster.remove(model, slot, who)
+
+
+def claim_slot(activity: Activity, by: str) -> ReleaseRow:
+    """Takes the model's slot on the release row; waits while another candidate of the model is being tried.
+
+    Raises:
+        SlotBusy: it is not free after `SLOT_LIMIT_S`.
+        EvidenceLacking, OnHold, PromotionEnded: see sevenfold.release.claim.
+    """
+    limit, said = time.monotonic() + SLOT_LIMIT_S, ""
+    while True:
+        try:
+            return release.claim(activity.store, activity.promotion.id, by=by)
+        except SlotBusy as busy:
+            if time.monotonic() > limit:
+                raise
+            if str(busy) != said:
+                said = str(busy)
+                activity.progress(said)
+            time.sleep(SLOT_POLL_S)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from sevenfold.reconcile import reconcile
 from sevenfold.serving import log
 from sevenfold.shadow import Losses, Pairs, losses, pair
 from sevenfold.snapshot import snapshot
-from sevenfold.trial import Target, on_trial, public
+from sevenfold.trial import Target, claim_slot, on_trial, public
 
 DAYS = 10
 """Days with final labels that the comparison of losses should have."""
@@ -73,7 +73,7 @@ def alone(activity: Activity, target: Target) -> None:
 def mirrored(activity: Activity) -> Iterator[None]:
     """The candidate sees all requests; nothing of it is left afterwards."""
     store, promotion = activity.store, activity.promotion
-    release.claim(store, promotion.id, by=BY)
+    claim_slot(activity, BY)
     try:
         row = release.set_mirror(store, promotion.id, 1.0, by=BY)
         reconcile(store, promotion.model, local_gateway())

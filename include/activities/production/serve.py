@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sevenfold import release
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
 from sevenfold.asking import bodies
 from sevenfold.cluster import Deployment, local_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.snapshot import snapshot
-from sevenfold.trial import Target, direct, require_gateway
+from sevenfold.trial import Target, claim_slot, direct, require_gateway
 
 GOLDEN_ROWS = 400
 TOLERANCE = 1e-5
@@ -26,7 +25,7 @@ def main(activity: Activity) -> None:
     """Takes the release row's slot, deploys the replicas of model.yaml, checks them with golden requests."""
     require_gateway(activity)
     promotion, candidate = activity.promotion, activity.candidate
-    row = release.claim(activity.store, promotion.id, by="serve")
+    row = claim_slot(activity, "serve")
     activity.progress(
         f"{candidate.id} has the slot (generation {row.generation}); {row.champion or 'nobody'} serves"
     )
