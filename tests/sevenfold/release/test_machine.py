@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy import event
@@ -31,6 +31,7 @@ from sevenfold.verify import verify
 
 LETTERS = st.sampled_from("abc")
 VERDICTS = st.sampled_from(["Successful", "Successful", "Successful", "Failed", "Inconclusive", "Error"])
+SHARES = st.sampled_from([0.0, 0.1, 0.5, 1.0])
 LIVES, STEPS = 15, 25
 EARLIER = before("production")
 
@@ -68,10 +69,14 @@ class Life(RuleBasedStateMachine):
         self.world = World(self.store)
         self.router = Router()
         self.runs = 0
-        self.passed: dict[tuple[str, str], set[str]] = {}
-        self.approved: set[str] = set()
+        self.passed = {
+            (candidate(letter).id, environment): {f"{MODEL}/{environment}/{letter}-run"}
+            for letter in "abc"
+            for environment in EARLIER
+        }
+        self.approved = {candidate(letter).id for letter in "abc"}
         self.rolling: dict[str, Promotion] = {}
-        self.before = ReleaseRow(MODEL)
+        self.before = self.world.row
         self.log: list[str] = []
         self.crash_in: int | None = None
 
@@ -98,15 +103,18 @@ class Life(RuleBasedStateMachine):
         record_approval(self.store, ended.id, APPROVER, "looks good")
         self.approved.add(candidate(letter).id)
 
-    @rule(letter=LETTERS)
-    def start_roll_out(self, letter: str) -> None:
+    @rule(letter=LETTERS, share=SHARES)
+    def start_roll_out(self, letter: str, share: float) -> None:
         promotion = self.world.begin(candidate(letter), "production", self._run())
         self.rolling[promotion.id] = promotion
+        self._expose(promotion, share)
 
     @precondition(lambda self: self.rolling)
-    @rule(data=st.data(), share=st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    @rule(data=st.data(), share=SHARES)
     def expose(self, data: st.DataObject, share: float) -> None:
-        promotion = self._one(data)
+        self._expose(self._one(data), share)
+
+    def _expose(self, promotion: Promotion, share: float) -> None:
         with self._maybe_crashing():
             release.claim(self.store, promotion.id, OPERATOR)
             release.set_share(self.store, promotion.id, share, OPERATOR)
@@ -128,6 +136,18 @@ class Life(RuleBasedStateMachine):
         for _ in range(2 if repeat else 1):
             with self._maybe_crashing():
                 release.roll_back(self.store, MODEL, OPERATOR, "complaints", champion)
+
+    @precondition(lambda self: self.before.champion and self.before.previous)
+    @rule()
+    def come_back_after_a_roll_back(self) -> None:
+        """S4: what was rolled back tries again on its old record."""
+        bad = self.store.candidate(self.before.champion or "")
+        release.roll_back(self.store, MODEL, OPERATOR, "complaints", bad.id)
+        self.the_row_moved_lawfully()
+        release.release_hold(self.store, MODEL, APPROVER, "go on")
+        promotion = self.world.begin(bad, "production", self._run())
+        self.rolling[promotion.id] = promotion
+        self._expose(promotion, 0.5)
 
     @rule()
     def release_the_hold(self) -> None:
@@ -254,8 +274,7 @@ class Life(RuleBasedStateMachine):
         """After a crash it is either done or not: what the store says was concluded is what happened."""
         for environment in EARLIER:
             for promotion in self.store.promotions(MODEL, environment):
-                number = int(promotion.run.rpartition("-")[2])
-                if number == self.runs and promotion.verdict is not None and promotion.candidate:
+                if promotion.run == f"run-{self.runs}" and promotion.verdict and promotion.candidate:
                     self._note(promotion.candidate, environment, promotion.verdict, promotion.id)
 
 
@@ -263,13 +282,14 @@ TEMPLATE: list[Path] = []
 
 
 def _template() -> Path:
-    """A store that knows the candidates, made once."""
+    """A store with a champion, one before it, and a candidate that may go to production; made once."""
     if not TEMPLATE:
         home = Path(tempfile.mkdtemp(prefix="sevenfold-life-"))
         store = open_store(f"sqlite:///{home}/evidence.db", home / "keys")
-        for letter in "abc":
-            store.add_candidate(candidate(letter))
-        assert store.keys.signer
+        world = World(store)
+        world.crowned("a")
+        world.crowned("b")
+        world.proven("c")
         store.engine.dispose()
         TEMPLATE.append(home)
     return TEMPLATE[0]
@@ -286,5 +306,6 @@ TestLife.settings = settings(
     stateful_step_count=STEPS,
     deadline=None,
     derandomize=True,
+    phases=[Phase.explicit, Phase.generate],  # a life is short enough to read as it is
     suppress_health_check=[HealthCheck.too_slow],
 )
