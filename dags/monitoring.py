@@ -21,4 +21,5 @@ for spec in all_models():
     schedule = AssetOrTimeSchedule(timetable=weekly, assets=new_champion)
     with environment_dag(spec, "monitoring", __doc__, schedule):
         measured = [activity("monitor"), activity("drift", image="quality"), activity("ab_analysis")]
-        admit() >> activity("feedback") >> measured >> activity("retraining_trigger") >> activity("dashboards") >> finish()
+        conclusion = activity("retraining_trigger")
+        admit() >> activity("feedback") >> measured >> conclusion >> activity("dashboards") >> finish()

@@ -8,15 +8,15 @@ schedule. A killed training resumes from its last checkpoint.
 champion serves on, nobody has to get up. **Pink**: there was nothing to train on, or it is held.
 """
 
-from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable
+from airflow.sdk import AssetOrTimeSchedule
 
 from sevenfold_airflow import assets
 from sevenfold_airflow.forms import training_fields
-from sevenfold_airflow.rail import activity, admit, all_models, environment_dag, gate, promote
+from sevenfold_airflow.rail import activity, admit, all_models, clockwork, environment_dag, gate, promote
 
 for spec in all_models():
     causes = assets.promoted(spec.name, "development") | assets.drift(spec.name)
-    nightly = CronTriggerTimetable(spec.schedule, timezone="UTC") if spec.schedule else None
+    nightly = clockwork(spec.schedule) if spec.schedule else None
     schedule = AssetOrTimeSchedule(timetable=nightly, assets=causes) if nightly else causes
     with environment_dag(spec, "training", __doc__, schedule, training_fields(spec)):
         train, benchmark = (activity(name, image="trainer") for name in ("train", "benchmark"))

@@ -86,8 +86,8 @@ def evidence(promotion: str) -> Response:
 
 @app.get("/run")
 def run(dag_id: str, run_id: str) -> Response:
-    """The evidence of a run, for the tab on its page."""
-    return RedirectResponse(evidence_address(promotion_of(dag_id, run_id)))
+    """The evidence of a run, for the tab on its page; Airflow puts the id of a run there unquoted."""
+    return RedirectResponse(evidence_address(promotion_of(dag_id, run_id.replace(" ", "+"))))
 
 
 @app.get("/report")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param, TriggerRule, get_parsing_context
+from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, get_parsing_context
 from airflow.sdk.definitions._internal.contextmanager import DagContext
 
 from sevenfold.errors import SevenfoldError
@@ -92,6 +92,12 @@ def environment_dag(
         yield dag
         last = [task for task in dag.tasks if not task.downstream_task_ids]
         last >> CloseOperator(task_id="close", trigger_rule=TriggerRule.ONE_FAILED)
+
+
+def clockwork(cron: str) -> CronTriggerTimetable:
+    """A schedule in UTC whose first run is the next tick, never one that has passed."""
+    # Not False: Airflow 3.3.2 takes that for a tenth of the interval (CronTriggerTimetable._calc_first_run).
+    return CronTriggerTimetable(cron, timezone="UTC", run_immediately=timedelta(0))
 
 
 def admit() -> AdmitOperator:

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import TimeRestriction
 
 from sevenfold.environments import ENVIRONMENTS
 from sevenfold.policy import load_gate
@@ -34,7 +36,8 @@ SHAPES = {
     "staging": "admit > end_to_end > load_test > canary > gate > promote > close",
     "preproduction": "admit > fairness+final_validation+shadow > gate > promote > close",
     "production": "admit > approve > serve > canary > gate > roll_back+take_over > promote > close",
-    "monitoring": "admit > feedback > ab_analysis+drift+monitor > retraining_trigger > finish > close",
+    "monitoring": "admit > feedback > ab_analysis+drift+monitor > retraining_trigger > dashboards > finish "
+    "> close",
 }
 
 
@@ -114,6 +117,17 @@ def test_a_roll_back_runs_when_the_gate_fails(bag: DagBag) -> None:
         assert (task.trigger_rule, task.upstream_task_ids) == ("one_failed", {"gate"})
 
 
+@pytest.mark.parametrize("dag_id", DAGS)
+def test_no_run_starts_because_a_tick_has_passed(bag: DagBag, dag_id: str) -> None:
+    timetable: Any = DagSerialization.deserialize_dag(
+        DagSerialization.serialize_dag(bag.dags[dag_id])
+    ).timetable
+    nothing = TimeRestriction(earliest=None, latest=None, catchup=False)
+    first = timetable.next_dagrun_info(last_automated_data_interval=None, restriction=nothing)
+    assert (first is not None) == (dag_id.split(".")[1] in ("training", "monitoring"))
+    assert first is None or first.run_after > datetime.now(UTC)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_assets_link_the_environments(bag: DagBag, model: str) -> None:
     def causes(environment: str) -> set[str]:
@@ -135,8 +149,6 @@ def test_assets_link_the_environments(bag: DagBag, model: str) -> None:
 
 @pytest.mark.parametrize("dag_id", DAGS)
 def test_it_survives_serialisation(bag: DagBag, dag_id: str) -> None:
-    from airflow.serialization.serialized_objects import DagSerialization
-
     plain = json.loads(json.dumps(DagSerialization.serialize_dag(bag.dags[dag_id])))
     assert sorted(DagSerialization.deserialize_dag(plain).task_ids) == sorted(bag.dags[dag_id].task_ids)
 

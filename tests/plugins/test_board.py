@@ -79,7 +79,7 @@ def test_the_evidence_of_a_promotion(world: World, client: TestClient) -> None:
     world.store.record_analysis(judge_now(world.store, promotion.id, datetime.now(UTC)))
     reported(world, promotion, "training.html", "x")
     page = client.get("/evidence", params={"promotion": promotion.id}).text
-    for shown in (promotion.candidate, "Failed", "Loss", "Training", "0.9", "nats"):
+    for shown in (promotion.candidate, "Failed", "Loss", "Training", "0.9", "1,000"):
         assert str(shown) in page
     assert EVIL not in page
 
