@@ -16,6 +16,7 @@ import pytest
 
 from models.flight_delay.network import build
 from sevenfold import artefact, training
+from sevenfold.settings import REPOSITORY
 from sevenfold.tabular import BadColumns, Encoder
 from sevenfold.training import CannotLearn, Examples, TrainingSettings
 
@@ -83,7 +84,7 @@ training.fit(net, TRAINING, STOPPING, SETTINGS, Path(sys.argv[1]))
 @pytest.mark.parametrize("step", [3, 8, 21])
 def test_killed_and_resumed_it_ends_bit_for_bit_the_same(tmp_path: Path, step: int) -> None:
     whole, told_whole = trained(tmp_path / "whole.pt")
-    path = os.pathsep.join([str(Path.cwd()), str(Path.cwd() / "include")])
+    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "include")])
     killed = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path / "cut.pt"), str(step)],
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
@@ -180,7 +181,7 @@ def test_the_artefact_computes_what_the_network_computes(tmp_path: Path) -> None
     first = path.read_bytes()
     artefact.export(net, ENCODER, path)
     assert path.read_bytes() == first, "the same network must have the same digest"
-    assert str(Path.cwd()).encode() not in first
+    assert str(REPOSITORY).encode() not in first
     assert artefact.difference(net, path, STOPPING.numeric, STOPPING.categorical) < 1e-6
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     with_other_weights = network()
