@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 from sevenfold.demo import Narrator, StoryStopped, origin_run
 from sevenfold.promotion import Promotion
+from sevenfold.records import Alert
 
 WEEK = timedelta(days=7)
 
@@ -38,20 +39,21 @@ def quality_decays(narrator: Narrator) -> None:
     week_ends = [date(2013, 6, 13) + WEEK * number for number in range(6)]
     before = date(2013, 6, 4)
     for week_end in week_ends:
-        if _alarm(narrator):
+        if _alarms(narrator):
             return
         narrator.play(before, week_end)
         narrator.monitor(week_end)
         before = week_end
-    if not _alarm(narrator):
+    if not _alarms(narrator):
         raise StoryStopped("the alarm should have been raised by the middle of July, and was not")
 
 
 def challenger_replaces_champion(narrator: Narrator) -> None:
     """The alarm starts training; the challenger has to win every gate, and a person's approval."""
     narrator.chapter("3. The alarm trains a challenger; shadow, approval, canary")
+    alarm = _alarms(narrator)[0]
     end = narrator.follow(
-        lambda promotion: promotion.environment == "training" and "story" not in promotion.run,
+        lambda promotion: promotion.environment == "training" and promotion.began_at >= alarm.raised_at,
         goal="production",
     )
     _expect(end, "promoted", "the challenger should have won")
@@ -65,14 +67,14 @@ def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
     narrator.start(
         "training",
         "story-broken",
-        as_of="2013-11-15",
+        as_of="2013-11-11",
         hyperparameters={"learning_rate": 2.0},
         reason="a mistyped learning rate",
     )
     narrator.start(
         "training",
         "story-three-months",
-        as_of="2013-11-15",
+        as_of="2013-11-11",
         window_months=3,
         reason="would the last three months be enough?",
     )
@@ -83,9 +85,9 @@ def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
         _expect(end, "refused", f"{run} should have been refused")
 
 
-def _alarm(narrator: Narrator) -> bool:
-    """Whether harmful drift has been found at any time."""
-    return any(alert.kind == "harmful_drift" for alert in narrator.store.alerts(narrator.model))
+def _alarms(narrator: Narrator) -> list[Alert]:
+    """The alerts that asked for training, whatever has become of them."""
+    return [alert for alert in narrator.store.alerts(narrator.model) if alert.kind == "harmful_drift"]
 
 
 def _expect(end: Promotion, state: str, otherwise: str) -> None:
