@@ -1,8 +1,8 @@
 """What really happened to flights from New York in 2013, as a story of seven environments.
 
 Every turn of it is in the data: the winter champion decays in June, September drifts without harm, and a
-challenger that has seen three months only is worse in late October. Nothing here decides anything; it starts runs
-as a person would, plays the flights, and waits for what the gates say.
+challenger that has seen three months only is worse in late October. Nothing here decides anything; it starts
+runs as a person would, plays the flights, and waits for what the gates say.
 """
 
 from __future__ import annotations
