@@ -150,6 +150,11 @@ class Life(RuleBasedStateMachine):
         self._expose(promotion, 0.5)
 
     @rule()
+    def hold(self) -> None:
+        with self._maybe_crashing():
+            release.hold(self.store, MODEL, OPERATOR, "a freeze")
+
+    @rule()
     def release_the_hold(self) -> None:
         with self._maybe_crashing():
             release.release_hold(self.store, MODEL, APPROVER, "go on")
@@ -225,6 +230,7 @@ class Life(RuleBasedStateMachine):
             return
         assert row.champion == self.before.candidate, "S2: a champion that nobody tried"
         assert self._proven(row.champion), "S1: a champion without its evidence"
+        assert self.before.held is None, "a champion while on hold"
         ends = [p for p in self.store.promotions(MODEL, "production") if p.candidate == row.champion]
         assert any(p.state == "promoted" for p in ends), "S4: no end mark with the change"
 
@@ -238,6 +244,9 @@ class Life(RuleBasedStateMachine):
             self.passed.pop((made, environment), None)
 
     def _one(self, data: st.DataObject) -> Promotion:
+        holder = self.before.promotion
+        if holder in self.rolling and data.draw(st.booleans()):
+            return self.rolling[holder]
         return self.rolling[data.draw(st.sampled_from(sorted(self.rolling)))]
 
     def _run(self) -> str:
