@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import psutil  # type: ignore[import-untyped]
 from rich.console import Console
@@ -23,6 +23,8 @@ from sevenfold.store import open_store
 from sevenfold.summary import Cost, tell
 from sevenfold.supervision import Supervisor
 
+CALL_EVERY = timedelta(minutes=5)
+"""The caller of the story asks once for all rows of so long a time, at most 64 a request."""
 SETTLE_S = 5.0
 """How long nothing happens before the memory of the idle stack is read."""
 
@@ -89,6 +91,7 @@ def play_days(
         tokens.token("player", ["predict", "feedback"]),
         progress=progress_file(settings.home, model),
         on_day=reached,
+        slot=CALL_EVERY,
     )
     if played.failed:
         said = ", ".join(f"{count} times {error}" for error, count in played.errors.items())
