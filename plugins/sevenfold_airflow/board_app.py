@@ -90,6 +90,12 @@ def run(dag_id: str, run_id: str) -> Response:
     return RedirectResponse(evidence_address(promotion_of(dag_id, run_id.replace(" ", "+"))))
 
 
+@app.get("/task")
+def task(dag_id: str, run_id: str, task_id: str) -> Response:
+    """The newest report of a task, for the tab on its page."""
+    return newest_report(promotion_of(dag_id, run_id.replace(" ", "+")), task_id)
+
+
 @app.get("/report")
 def newest_report(promotion: str, activity: str) -> Response:
     """The newest report of an activity, or where all of the promotion's are."""

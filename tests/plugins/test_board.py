@@ -43,7 +43,7 @@ def test_every_route_asks_for_a_user() -> None:
         guards = [found.call for found in route.dependant.dependencies]  # type: ignore[attr-defined]
         assert guard.dependency in guards, route
     assert {route.path for route in board_app.app.routes} == {  # type: ignore[attr-defined]
-        *("/", "/evidence", "/run", "/report", "/reports/{path:path}")
+        *("/", "/evidence", "/run", "/task", "/report", "/reports/{path:path}")
     }
 
 
@@ -140,6 +140,10 @@ def test_one_click_from_a_task_to_its_report(world: World, client: TestClient) -
     path = reported(world, promotion, "new.html", "x")
     assert client.get(link.removeprefix("/sevenfold")).headers["location"] == f"/sevenfold/{path}"
     assert client.get(f"/{path}").text == "x"
+    tab = client.get(
+        f"/task?dag_id={key.dag_id}&run_id={key.run_id}&task_id=train"
+    )  # unquoted, as by Airflow
+    assert tab.headers["location"] == f"/sevenfold/{path}"
     assert client.get(evidence.removeprefix("/sevenfold")).status_code == 200
 
 
