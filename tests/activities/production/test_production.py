@@ -5,11 +5,9 @@ One story in order, because each activity begins where the one before ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
-from tests.activities.live_stack import LiveWorld, live_world
+from tests.activities.live_stack import LiveWorld
 from tests.activities.small_world import MODEL
 
 from activities.production import canary, roll_back, serve, take_over
@@ -21,13 +19,6 @@ from sevenfold.evidence import EvidenceLacking
 from sevenfold.gateway import local_gateway
 from sevenfold.rollout import Step
 from sevenfold.verdict import Verdict
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveWorld]:
-    """A world of its own: the story begins without a champion."""
-    with live_world(tmp_path_factory.mktemp("production")) as world:
-        yield world
 
 
 @pytest.fixture(autouse=True)
