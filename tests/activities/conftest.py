@@ -1,4 +1,4 @@
-"""A live world for tests of activities that touch traffic: one a file, so no other test meets its settings."""
+"""A live world for tests of activities that touch traffic, one a file: no other test meets its settings."""
 
 from __future__ import annotations
 
