@@ -26,6 +26,7 @@ from sevenfold.release_row import (
     claimed,
     crowned,
     exposed,
+    is_reversal,
     reverted,
     traffic,
     vacated,
@@ -307,7 +308,7 @@ def _swap(
             raise StaleGeneration(f"The release row of {now.model} is past generation {now.generation}.")
     line = {"who": by, "reason": reason, "at": datetime.now(UTC)}
     connection.execute(insert(release_history).values({**values, **line}))
-    if now.champion is not None and after.champion not in (now.champion, now.candidate):
+    if is_reversal(now, after):
         _note_roll_back(connection, now, after)
     changed = {name: value for name, value in values.items() if value != getattr(now, name)}
     audit.append(connection, by, "release row changed", {"model": now.model, "reason": reason, **changed})

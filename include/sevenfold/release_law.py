@@ -14,7 +14,7 @@ from sevenfold.environments import before
 from sevenfold.errors import SevenfoldError
 from sevenfold.evidence import EvidenceLacking, lacking, last_statement, require, unapproved
 from sevenfold.promotion import Promotion, PromotionEnd, PromotionEnded
-from sevenfold.release_row import ReleaseRow, SlotBusy, Unlawful, crowned
+from sevenfold.release_row import ReleaseRow, SlotBusy, Unlawful, crowned, is_reversal
 from sevenfold.signing import Keys
 from sevenfold.store import find_promotion
 from sevenfold.tables import release_history, roll_backs
@@ -33,10 +33,12 @@ def require_lawful(
     if not (same and (off or on) and 0 <= after.share <= 1 and 0 <= after.mirror <= 1):
         raise Unlawful(f"The release row of {now.model} cannot become {after}.")
     if after.champion != now.champion:
-        if now.promotion is not None and after == crowned(now, now.promotion):
+        if now.promotion is None or is_reversal(now, after):
+            _require_reversal(connection, keys, now, after)
+        elif after == crowned(now, now.promotion):
             _require_crown(connection, keys, now, end)
         else:
-            _require_reversal(connection, keys, now, after)
+            raise Unlawful(f"The release row of {now.model} cannot become {after}.")
     elif after.previous != now.previous:
         raise Unlawful(f"The one before the champion of {now.model} follows from roll-outs, nobody sets it.")
     if after.promotion is not None:

@@ -97,6 +97,11 @@ def reverted(now: ReleaseRow, champion: str, before: str | None, reason: str) ->
     return vacated(back, now.promotion) if now.promotion else back
 
 
+def is_reversal(now: ReleaseRow, after: ReleaseRow) -> bool:
+    """Whether the step takes a champion down; the one before may be the very candidate being tried."""
+    return now.champion not in (None, after.champion, after.previous)
+
+
 def traffic(row: ReleaseRow) -> Traffic:
     """What the gateway has to do for this row. Without a champion a tried candidate answers everything."""
     alone = row.champion is None and row.share > 0

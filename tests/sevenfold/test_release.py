@@ -200,6 +200,18 @@ def test_a_rolled_back_candidate_needs_a_new_record(world: World) -> None:
     assert (row.champion, row.previous) == (bad.id, first.id)
 
 
+def test_a_roll_back_to_the_very_candidate_that_is_being_tried_is_still_a_roll_back(world: World) -> None:
+    """Found by the random lives: it was taken for a promotion, and the bad one came back on its record."""
+    first, bad = world.crowned("a"), world.crowned("b")
+    world.rolling(first, share=0.5, run="once more")
+    row = release.roll_back(world.store, MODEL, OPERATOR, "bad", bad.id)
+    assert (row.champion, row.candidate) == (first.id, None)
+    release.release_hold(world.store, MODEL, APPROVER, "go on")
+    again = world.begin(bad, "production", "again")
+    with pytest.raises(EvidenceLacking, match="needs a new record"):
+        release.claim(world.store, again.id, OPERATOR)
+
+
 def test_no_way_back_to_a_champion_that_was_rolled_back(world: World) -> None:
     world.crowned("a")
     bad = world.crowned("b")
