@@ -67,14 +67,14 @@ def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
     narrator.start(
         "training",
         "story-broken",
-        as_of="2013-11-11",
+        as_of="2013-11-08",
         hyperparameters={"learning_rate": 2.0},
         reason="a mistyped learning rate",
     )
     narrator.start(
         "training",
         "story-three-months",
-        as_of="2013-11-11",
+        as_of="2013-11-08",
         window_months=3,
         reason="would the last three months be enough?",
     )
