@@ -92,16 +92,16 @@ def run(dag_id: str, run_id: str) -> Response:
 
 @app.get("/task")
 def task(dag_id: str, run_id: str, task_id: str) -> Response:
-    """The newest report of a task, for the tab on its page."""
-    return newest_report(promotion_of(dag_id, run_id.replace(" ", "+")), task_id)
+    """The main report of a task, for the tab on its page."""
+    return main_report(promotion_of(dag_id, run_id.replace(" ", "+")), task_id)
 
 
 @app.get("/report")
-def newest_report(promotion: str, activity: str) -> Response:
-    """The newest report of an activity, or where all of the promotion's are."""
+def main_report(promotion: str, activity: str) -> Response:
+    """The main report of an activity, its first page; without any, the evidence of the promotion."""
     found = [report for report in open_store().reports(promotion) if report.activity == activity]
     pages = [report for report in found if report.path.endswith(".html")] or found
-    return RedirectResponse(report_address(pages[-1]) if pages else evidence_address(promotion))
+    return RedirectResponse(report_address(pages[0]) if pages else evidence_address(promotion))
 
 
 @app.get("/reports/{path:path}")

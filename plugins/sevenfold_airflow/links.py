@@ -1,4 +1,4 @@
-"""One click from a task to what it left: its newest report, and the evidence of its promotion."""
+"""One click from a task to what it left: its report, and the evidence of its promotion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sevenfold.promotion import promotion_id
 
 
 class ReportLink(BaseOperatorLink):
-    """The newest report of an activity."""
+    """The main report of an activity."""
 
     name = "Report"
 
