@@ -15,4 +15,11 @@ for spec in all_models():
     with environment_dag(spec, "staging", __doc__, assets.promoted(spec.name, "testing")):
         # measures time, so nothing else may run beside it
         load_test = activity("load_test", image="loadtest", pool_slots=EVERY_SLOT)
-        admit() >> activity("end_to_end") >> load_test >> activity("canary") >> gate() >> promote()
+        (
+            admit()
+            >> activity("end_to_end")
+            >> load_test
+            >> activity("canary", image="loadtest")
+            >> gate()
+            >> promote()
+        )
