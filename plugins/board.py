@@ -24,8 +24,7 @@ def _views() -> list[dict[str, Any]]:
     evidence = "/sevenfold/run?dag_id={DAG_ID}&run_id={RUN_ID}"
     report = "/sevenfold/task?dag_id={DAG_ID}&run_id={RUN_ID}&task_id={TASK_ID}"
     return [
-        # without a route it opens as a page of its own: Airflow's frames let no link lead out of them
-        {"name": "Sevenfold", "href": "/sevenfold/", "destination": "nav", "nav_top_level": True},
+        {"name": "Sevenfold", "href": "/sevenfold/", "url_route": "sevenfold", "nav_top_level": True},
         {"name": "Evidence", "href": evidence, "url_route": "evidence", "destination": "dag_run"},
         {"name": "Report", "href": report, "url_route": "report", "destination": "task_instance"},
     ]
