@@ -23,7 +23,10 @@ from sevenfold.settings import Settings
 from sevenfold.spec import ModelSpec
 from sevenfold.store import Store
 
-ENDED_BADLY = ("refused", "held", "error")
+ENDED_BADLY = ("refused", "held", "error", "superseded")
+
+LIVE_DAY_S = 1.5
+"""Seconds that a day of live traffic takes at least, so that a roll-out happens in weeks, not in months."""
 
 Player = Callable[[datetime, datetime], Any]
 """Plays the real requests of [start, end) through the gateway and brings their labels back."""
@@ -211,9 +214,8 @@ class Narrator:
         wanted = row.champion is not None and (row.share > 0 or row.mirror > 0)
         if wanted and not (self._playing and self._playing.is_alive()):
             start = self.played_until
-            self._playing = threading.Thread(
-                target=self._play, args=(start, start + timedelta(days=1)), daemon=True
-            )
+            day = (start, start + timedelta(days=1), LIVE_DAY_S)
+            self._playing = threading.Thread(target=self._play, args=day, daemon=True)
             self._playing.start()
 
     def _settle(self) -> None:
@@ -221,9 +223,11 @@ class Narrator:
             self._playing.join()
             self._playing = None
 
-    def _play(self, start: datetime, end: datetime) -> None:
+    def _play(self, start: datetime, end: datetime, pace: float = 0.0) -> None:
+        began = time.monotonic()
         try:
             self._player(start, end)
+            time.sleep(max(0.0, pace - (time.monotonic() - began)))
         except Exception as error:
             self._trouble = error
             raise

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from sevenfold.analysis import MetricResult
 
 
+COMPARISONS = ("non_inferior", "auc", "rate_ratio", "latency_pairs")
+"""Rules that hold a candidate against another one."""
+
+
 def is_near_limit(metric: Metric, value: float | None) -> bool:
     """Whether a passing value lies beyond its warning mark."""
     if metric.warn is None or value is None:
@@ -75,11 +79,16 @@ def summary(verdict: Verdict, results: Sequence[MetricResult]) -> str:
         said = f"All {len(deciding)} metrics are good enough"
         said += f" ({skipped} without a champion to compare with)" if skipped else ""
         said += f", {len(warned)} with a warning" if warned else ""
-        return f"{said}. {_capital((warned or chosen)[0].reason)}"
+        return f"{said}. {_capital(_most_telling(chosen).reason)}"
     others = len(chosen) - 1
     return _capital(chosen[0].reason) + (
         f" {others} more of {len(deciding)} metrics are {verdict}." if others else ""
     )
+
+
+def _most_telling(results: Sequence[MetricResult]) -> MetricResult:
+    """A warning, else a comparison with the champion, else the first limit that was kept."""
+    return min(results, key=lambda one: (not one.warning, one.rule not in COMPARISONS or not one.compared))
 
 
 def _capital(sentence: str) -> str:

@@ -9,16 +9,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from sevenfold import stack
 from sevenfold.airflow_client import AirflowClient
+from sevenfold.demo import Narrator, origin_run
+from sevenfold.performance import play_days
 from sevenfold.settings import Settings
+from sevenfold.spec import load_spec
 from sevenfold.store import Store, open_store
 
 ROOT = Path(__file__).resolve().parents[2]
+MODEL = "flight_delay"
+AS_OF = "2013-03-15"
+"""Trains on six weeks, tests on three: small, and real."""
 
 
 @dataclass(frozen=True)
@@ -97,3 +105,29 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield here
     finally:
         here.run("down")
+
+
+@pytest.fixture(scope="session")
+def narrator(running: Stack) -> Narrator:
+    here = running.settings
+    return Narrator(
+        spec=load_spec(MODEL),
+        store=running.store,
+        settings=here,
+        requester=running.airflow("admin"),
+        approver=running.airflow("approver"),
+        player=lambda start, end: play_days(MODEL, here, start, end, lambda line: None),
+        console=Console(width=160),
+        approve_after=1.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def carried(narrator: Narrator) -> str:
+    """The candidate that went all the way, by its own merit."""
+    narrator.begin_on(date.fromisoformat(AS_OF))
+    narrator.start("development", "path", as_of=AS_OF, reason="a slice for a test", sample_rows=4000)
+    end = narrator.follow(origin_run("path"), goal="production")
+    assert end.state == "promoted", f"{end.id} was {end.state}: {end.outcome}"
+    assert end.candidate is not None
+    return end.candidate
