@@ -23,6 +23,7 @@ from sevenfold.release_row import (
     NotClaimed,
     NothingBefore,
     ReleaseRow,
+    Unlawful,
     claimed,
     crowned,
     exposed,
@@ -83,7 +84,7 @@ def claim(store: Store, promotion_id: str, by: str, reason: str = "claimed") -> 
         PromotionEnded: this promotion has ended.
     """
     promotion = _running(store, promotion_id)
-    return _step(store, promotion.model, by, reason, lambda now: (claimed(now, promotion), None))
+    return _act(store, promotion, by, reason, lambda now: (claimed(now, promotion), None))
 
 
 def set_share(store: Store, promotion_id: str, share: float, by: str, reason: str = "") -> ReleaseRow:
@@ -96,7 +97,7 @@ def set_share(store: Store, promotion_id: str, share: float, by: str, reason: st
     """
     promotion = _running(store, promotion_id)
     why = reason or f"share {share:.0%}"
-    return _step(store, promotion.model, by, why, lambda now: (exposed(now, promotion_id, share, None), None))
+    return _act(store, promotion, by, why, lambda now: (exposed(now, promotion_id, share, None), None))
 
 
 def set_mirror(store: Store, promotion_id: str, mirror: float, by: str, reason: str = "") -> ReleaseRow:
@@ -131,13 +132,11 @@ def promote(store: Store, promotion_id: str, by: str) -> ReleaseRow:
         _, verdict, reason = _judged(connection, promotion_id)
     end = PromotionEnd(promotion_id, "promoted", verdict, reason)
     try:
-        return _step(store, promotion.model, by, reason, lambda now: (crowned(now, promotion_id), end))
-    except (NotClaimed, PromotionEnded):
-        ended = store.promotion(promotion_id)
-        if ended.state == "promoted":  # an overlapping try was faster
-            return row(store, promotion.model)
-        require_running(ended)
-        raise
+        return _act(store, promotion, by, reason, lambda now: (crowned(now, promotion_id), end))
+    except PromotionEnded:
+        if store.promotion(promotion_id).state != "promoted":
+            raise
+        return row(store, promotion.model)
 
 
 def withdraw(store: Store, promotion_id: str, by: str, state: End, verdict: str, reason: str) -> ReleaseRow:
@@ -259,6 +258,18 @@ def finish(connection: Connection, end: PromotionEnd, by: str) -> bool:
 # How a step is done
 
 
+Decision = Callable[[ReleaseRow], tuple[ReleaseRow, PromotionEnd | None]]
+
+
+def _act(store: Store, promotion: Promotion, by: str, reason: str, decide: Decision) -> ReleaseRow:
+    """A step in the name of a promotion. An overlapping try may end it meanwhile: then it says that."""
+    try:
+        return _step(store, promotion.model, by, reason, decide)
+    except (NotClaimed, Unlawful):
+        require_running(store.promotion(promotion.id))
+        raise
+
+
 def _one_before(store: Store, now: ReleaseRow) -> str | None:
     """The newest champion before `now.previous` that another roll-back could go back to."""
     history = release_history
@@ -275,13 +286,7 @@ def _one_before(store: Store, now: ReleaseRow) -> str | None:
         return next((c for c in former if c and unspoilt(connection, now.model, c)), None)
 
 
-def _step(
-    store: Store,
-    model: str,
-    by: str,
-    reason: str,
-    decide: Callable[[ReleaseRow], tuple[ReleaseRow, PromotionEnd | None]],
-) -> ReleaseRow:
+def _step(store: Store, model: str, by: str, reason: str, decide: Decision) -> ReleaseRow:
     for _ in range(ATTEMPTS):
         now = row(store, model)
         after, end = decide(now)

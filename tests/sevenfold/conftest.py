@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,31 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def world(database: str, tmp_path: Path) -> World:
+def either_world(database: str, tmp_path: Path) -> World:
     """An empty evidence store of each kind, with a way to fill it."""
     return World(open_store(database, tmp_path / "keys"))
+
+
+@pytest.fixture
+def world(either_world: World) -> World:
+    """The same, by the name that most tests know."""
+    return either_world
+
+
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a SQLite store in which four candidates may go to production."""
+    home = tmp_path_factory.mktemp("furnished")
+    store = open_store(f"sqlite:///{home}/evidence.db", home / "keys")
+    for letter in "abcd":
+        World(store).proven(letter)
+    store.engine.dispose()
+    return home
+
+
+@pytest.fixture
+def furnished_world(furnished: Path, tmp_path: Path) -> World:
+    """A copy of it."""
+    home = tmp_path / "home"
+    shutil.copytree(furnished, home)
+    return World(open_store(f"sqlite:///{home}/evidence.db", home / "keys"))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sevenfold import release
 from sevenfold.analysis import AnalysisRun, MetricResult
-from sevenfold.approval import record_approval
+from sevenfold.approval import approvals_of, record_approval
 from sevenfold.candidate import Candidate
 from sevenfold.conclude import conclude
 from sevenfold.environments import before
@@ -89,6 +89,8 @@ class World:
     def proven(self, letter: str, run: str = "run") -> Candidate:
         """A candidate that may go to production: all passed, and approved."""
         made = self.store.add_candidate(candidate(letter))
+        if approvals_of(self.store, made.id):
+            return made
         for environment in before("production"):
             promotion = self.judged(made, environment, run=f"{letter}-{run}")
         record_approval(self.store, promotion.id, APPROVER, "looks good")

@@ -15,6 +15,13 @@ from sevenfold.evidence import EvidenceLacking
 from sevenfold.promotion import PromotionEnd, PromotionEnded
 from sevenfold.release_law import OnHold
 from sevenfold.release_row import NotClaimed, NothingBefore, ReleaseRow, SlotBusy, Unlawful
+from sevenfold.store import Store
+
+
+@pytest.fixture
+def world(furnished_world: World) -> World:
+    """SQLite with candidates that may go to production; tests that ask for `either_world` take both kinds."""
+    return furnished_world
 
 
 def test_a_model_that_nobody_released_serves_nothing(world: World) -> None:
@@ -22,7 +29,8 @@ def test_a_model_that_nobody_released_serves_nothing(world: World) -> None:
     assert release.traffic(world.row).champion is None
 
 
-def test_the_way_of_a_champion(world: World) -> None:
+def test_the_way_of_a_champion(either_world: World) -> None:
+    world = either_world
     first = world.crowned("a")
     assert world.row == ReleaseRow(MODEL, champion=first.id, generation=3)
     second = world.proven("b")
@@ -108,7 +116,7 @@ def test_a_promotion_that_ends_anyhow_gives_its_traffic_back(world: World) -> No
 
 def test_preproduction_mirrors_and_never_shares(world: World) -> None:
     world.crowned("a")
-    made = world.store.add_candidate(candidate("b"))
+    made = world.store.add_candidate(candidate("e"))
     for environment in ("training", "testing"):
         world.judged(made, environment)
     shadow = world.begin(made, "preproduction")
@@ -142,7 +150,8 @@ def test_nothing_is_shared_before_it_is_claimed(world: World) -> None:
         release.claim(world.store, empty.id, OPERATOR)
 
 
-def test_rolling_back_goes_to_the_one_before_and_holds(world: World) -> None:
+def test_rolling_back_goes_to_the_one_before_and_holds(either_world: World) -> None:
+    world = either_world
     first, second = world.crowned("a"), world.crowned("b")
     row = release.roll_back(world.store, MODEL, OPERATOR, "late labels look bad", second.id)
     assert (row.champion, row.previous, row.held) == (first.id, None, "late labels look bad")
@@ -183,7 +192,8 @@ def test_there_is_nothing_to_roll_back_without_a_champion(world: World) -> None:
         release.roll_back(world.store, MODEL, OPERATOR, "bad")
 
 
-def test_a_rolled_back_candidate_needs_a_new_record(world: World) -> None:
+def test_a_rolled_back_candidate_needs_a_new_record(either_world: World) -> None:
+    world = either_world
     first, bad = world.crowned("a"), world.crowned("b")
     release.roll_back(world.store, MODEL, OPERATOR, "bad", bad.id)
     release.release_hold(world.store, MODEL, APPROVER, "go on")
@@ -296,7 +306,8 @@ def test_a_slot_is_not_taken_from_another_by_hand(world: World) -> None:
     assert world.row.promotion == rolling.id
 
 
-def test_overlapping_tries_of_one_step_do_it_once(world: World) -> None:
+def test_overlapping_tries_of_one_step_do_it_once(either_world: World) -> None:
+    world = either_world
     world.crowned("a")
     rolling = world.rolling(world.proven("b"))
     conclude(world.store, rolling.id, analysis(rolling, "Successful"))
@@ -306,7 +317,26 @@ def test_overlapping_tries_of_one_step_do_it_once(world: World) -> None:
     assert {row.generation for row in rows} == {before + 1}
 
 
-def test_many_promotions_at_once_end_one_after_the_other(world: World) -> None:
+def test_a_try_that_is_overtaken_between_two_looks_says_that_all_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by killing overlapping tries: the other one had crowned the candidate in between."""
+    rolling = world.rolling(world.proven("a"))
+    look = release.row
+
+    def overtaken(store: Store, model: str) -> ReleaseRow:
+        monkeypatch.setattr(release, "row", look)
+        conclude(store, rolling.id, analysis(rolling, "Successful"))
+        release.settle(store, rolling.id, OPERATOR)
+        return look(store, model)
+
+    monkeypatch.setattr(release, "row", overtaken)
+    with pytest.raises(PromotionEnded, match="has ended \\(promoted\\)"):
+        release.claim(world.store, rolling.id, OPERATOR)
+
+
+def test_many_promotions_at_once_end_one_after_the_other(either_world: World) -> None:
+    world = either_world
     made = [world.proven(letter) for letter in "bcd"]
     promotions = [world.begin(each, "production", each.id) for each in made]
 

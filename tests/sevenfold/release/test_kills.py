@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tests.sevenfold.release.histories import Histories
 
-PAIRS_OF_KILLS = 6
-CROWDS = 4
+PAIRS_OF_KILLS = 4
+CROWDS = 3
 """How many of the histories of two kills, and of several processes, a default run takes."""
 
 
@@ -23,12 +23,17 @@ def histories() -> Iterator[Histories]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("verdict", ["Successful", "Failed"])
-def test_killed_once_at_every_point(histories: Histories, verdict: str) -> None:
-    points = histories.points(verdict)
+def test_killed_once_at_every_point(histories: Histories) -> None:
+    points = histories.points("Successful")
     assert points > 25
     for at in range(1, points + 1):
-        histories.killed(verdict, at)
+        histories.killed("Successful", at)
+
+
+def test_killed_once_at_every_point_where_a_refusal_differs(histories: Histories) -> None:
+    points = histories.points("Failed")
+    for at in range(points // 2, points + 1):
+        histories.killed("Failed", at)
 
 
 def test_killed_twice(histories: Histories) -> None:

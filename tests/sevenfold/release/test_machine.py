@@ -32,7 +32,7 @@ from sevenfold.verify import verify
 LETTERS = st.sampled_from("abc")
 VERDICTS = st.sampled_from(["Successful", "Successful", "Successful", "Failed", "Inconclusive", "Error"])
 SHARES = st.sampled_from([0.0, 0.1, 0.5, 1.0])
-LIVES, STEPS = 15, 25
+LIVES, STEPS = 10, 25
 EARLIER = before("production")
 
 
