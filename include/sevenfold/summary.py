@@ -72,7 +72,9 @@ def _verdicts(store: Store, spec: ModelSpec, console: Console) -> None:
 def _alerts(store: Store, spec: ModelSpec, console: Console) -> None:
     console.print("\n[bold]Alerts[/]")
     for alert in store.alerts(spec.name):
-        console.print(f"{alert.window}  {alert.state}: {alert.reason} {alert.outcome or ''}", markup=False)
+        console.print(f"{alert.window}  {alert.state}: {alert.reason}", markup=False)
+        if alert.outcome and alert.outcome != alert.reason:
+            console.print(f"  {alert.outcome}", markup=False)
 
 
 def _quality(store: Store, spec: ModelSpec, settings: Settings, console: Console) -> None:
@@ -100,7 +102,7 @@ def _quality(store: Store, spec: ModelSpec, settings: Settings, console: Console
     console.print("\n[bold]Quality in production, week by week[/]")
     console.print(table)
     if plot:
-        console.print(f"as a plot: {settings.airflow_url}/sevenfold/reports/{plot}")
+        console.print(f"as a plot: {settings.airflow_url}/sevenfold/{plot}")
 
 
 def _costs(store: Store, spec: ModelSpec, console: Console, cost: Cost) -> None:
