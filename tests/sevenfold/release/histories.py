@@ -13,6 +13,7 @@ from tests.sevenfold.evidence_world import MODEL, World
 from tests.sevenfold.release.invariants import check
 from tests.sevenfold.release.rollout import (
     PATIENCE_S,
+    REPORT,
     WAITS,
     FileRouter,
     ended,
@@ -34,6 +35,7 @@ class Histories:
     def __init__(self, folder: Path, finely: bool = False) -> None:
         self.folder, self.template = folder, folder / "template"
         self.template.mkdir(parents=True)
+        (self.template / REPORT).write_bytes(b"calm " * 4000)
         world = World(opened(self.template))
         self.first = world.crowned("a").id
         self.second, self.third = (world.proven(letter) for letter in "bc")
