@@ -200,8 +200,9 @@ def test_gates_fit_their_place_and_the_schema(path: Path) -> None:
     jsonschema.validate(document, json.loads(SCHEMA.read_text()))
 
 
-def test_the_reference_model_has_all_seven_gates() -> None:
-    assert {path.stem for path in GATES if path.parts[-3] == "flight_delay"} == set(ENVIRONMENTS)
+def test_every_environment_that_promotes_has_a_gate() -> None:
+    """Monitoring promotes nothing, and a gate that nobody asks would be a gate for show."""
+    assert {path.stem for path in GATES if path.parts[-3] == "flight_delay"} == set(ENVIRONMENTS[:-1])
 
 
 @pytest.mark.parametrize("key", ["limmit", "dry-run"])
