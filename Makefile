@@ -40,8 +40,8 @@ bench: $(VENV)/ready ## the benchmarks, with their tables
 		PYTHONPATH=include:plugins:. OMP_NUM_THREADS=1 $(BIN)/python $$benchmark || exit 1; done
 
 lock: $(VENV)/ready ## resolve requirements.txt into requirements.lock
-	@$(BIN)/uv pip compile requirements.txt --universal --python-version 3.11 --no-annotate --quiet \
-		--no-emit-package setuptools --output-file requirements.lock
+	@$(BIN)/uv pip compile requirements.txt --universal --python-version 3.11 --no-annotate --no-header \
+		--quiet --output-file requirements.lock
 	@# torch brings the CUDA packages of its own build, or none: they follow it, not this lock
 	@sed -i -E '/^(nvidia-|triton)/d' requirements.lock
 

@@ -86,5 +86,5 @@ def require_four_eyes(promotion: str, requester: str, approver: str) -> None:
     Raises:
         SamePerson: they are one.
     """
-    if getattr(settings(), "four_eyes", True) and requester.strip().lower() == approver.strip().lower():
+    if settings().four_eyes and requester.strip().lower() == approver.strip().lower():
         raise SamePerson(f"Promotion {promotion} was requested by {requester}: somebody else has to approve.")

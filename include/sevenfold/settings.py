@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     mlflow_url: str = "http://127.0.0.1:15500"
     gateway_url: str = "http://127.0.0.1:18000"
     airflow_url: str = "http://127.0.0.1:18080"
+    four_eyes: bool = True
+    """Whether who asks for a promotion to production may not approve it."""
 
     @model_validator(mode="before")
     @classmethod
