@@ -129,9 +129,9 @@ class Flow:
             self._silent_since = now
         if self._wanted == "replay":
             self._begin("as asked")
-        elif self._wanted != "live" and now - self._silent_since > self._patience:
+        elif self._wanted != "live" and now - self._silent_since >= self._patience:
             self._begin(f"nobody has called for {self._patience.total_seconds():.0f} s")
-        if self._replay.over and now - self._silent_since > self._patience:
+        if self._replay.over and now - self._silent_since >= self._patience:
             raise TrafficOver("nobody calls, and all days of the data have been played")
 
     def _begin(self, why: str) -> None:
