@@ -84,5 +84,9 @@ def test_the_board_shows_all_environments_and_why(running: Stack, page: Any, car
 def test_the_trigger_form_asks_for_what_a_run_needs(running: Stack, page: Any) -> None:
     page.goto(f"{running.settings.airflow_url}/dags/{MODEL}.training")
     page.get_by_role("button", name="Trigger").first.click()
-    for title in ("Candidate", "As of", "Reason"):
-        page.get_by_text(title, exact=True).first.wait_for()
+    for field in (
+        "The candidate of development to train in full",
+        "The day that it looks back from",
+        "Why; it",
+    ):
+        page.get_by_text(field).first.wait_for()
