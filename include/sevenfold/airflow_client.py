@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
 from sevenfold.errors import SevenfoldError
+
+
+TRIES, PAUSE_S = 4, 1.0
+"""How often, and after how many seconds, a request that may be repeated is repeated."""
 
 
 class AirflowError(SevenfoldError):
@@ -25,7 +30,8 @@ class AirflowClient:
     def trigger(self, dag_id: str, conf: Mapping[str, Any], run_id: str) -> bool:
         """Starts a run. False when a run of this id exists already: nothing is done twice."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)}
-        answer = self._request("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body, allow=(409,))
+        path = f"/api/v2/dags/{dag_id}/dagRuns"
+        answer = self._request("POST", path, json=body, allow=(409,), tries=TRIES)
         return answer.status_code != httpx.codes.CONFLICT
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
@@ -86,25 +92,31 @@ class AirflowClient:
         return all((health.get(part) or {}).get("status") == "healthy" for part in parts)
 
     def _get(self, path: str, **query: Any) -> dict[str, Any]:
-        return dict(self._request("GET", path, params=query).json())
+        return dict(self._request("GET", path, params=query, tries=TRIES).json())
 
     def _request(
-        self, method: str, path: str, allow: tuple[int, ...] = (), **arguments: Any
+        self, method: str, path: str, *, allow: tuple[int, ...] = (), tries: int = 1, **arguments: Any
     ) -> httpx.Response:
-        try:
-            if "authorization" not in self._http.headers:
-                self._sign_in()
-            answer = self._http.request(method, path, **arguments)
-            if answer.status_code == httpx.codes.UNAUTHORIZED:
-                self._sign_in()
+        """One request, `tries` times if need be: only what may be repeated is tried more than once."""
+        for left in reversed(range(tries)):
+            try:
+                if "authorization" not in self._http.headers:
+                    self._sign_in()
                 answer = self._http.request(method, path, **arguments)
-        except httpx.HTTPError as error:
-            raise AirflowError(
-                f"Airflow does not answer at {self.url}: {error or type(error).__name__}"
-            ) from error
-        if answer.is_error and answer.status_code not in allow:
-            raise AirflowError(f"Airflow refused {method} {path} ({answer.status_code}): {_detail(answer)}")
-        return answer
+                if answer.status_code == httpx.codes.UNAUTHORIZED:
+                    self._sign_in()
+                    answer = self._http.request(method, path, **arguments)
+                if not answer.is_error or answer.status_code in allow:
+                    return answer
+                trouble = f"Airflow refused {method} {path} ({answer.status_code}): {_detail(answer)}"
+                passing = answer.is_server_error
+            except httpx.HTTPError as error:
+                trouble = f"Airflow does not answer at {self.url}: {error or type(error).__name__}"
+                passing = True
+            if not passing or not left:
+                break
+            time.sleep(PAUSE_S)
+        raise AirflowError(trouble)
 
     def _sign_in(self) -> None:
         body = {"username": self._user, "password": self._password}

@@ -39,7 +39,8 @@ def airflow_environment(settings: Settings, dags: Path = REPOSITORY / "dags") ->
         "CORE__FERNET_KEY": keys["fernet"],
         "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{ROLES[name]}" for name in AIRFLOW_USERS),
         "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(settings.secrets / "airflow.json"),
-        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        # a writer waits for another one, for longer than SQLite's five seconds: two busy cores are slow
+        "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
         "API__HOST": urlsplit(address).hostname or "127.0.0.1",
         "API__PORT": str(port),
         "API__BASE_URL": address,
