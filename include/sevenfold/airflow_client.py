@@ -10,7 +10,6 @@ import httpx
 
 from sevenfold.errors import SevenfoldError
 
-
 TRIES, PAUSE_S = 4, 1.0
 """How often, and after how many seconds, a request that may be repeated is repeated."""
 

@@ -81,7 +81,7 @@ class Narrator:
         new = self.requester.trigger(f"{self.model}.{environment}", conf, run)
         given = ", ".join(f"{name} {value}" for name, value in conf.items() if name != "reason")
         self.say(
-            f"{environment}: {conf.get('reason', run)} ({given})" + ("" if new else " [was started before]")
+            f"{environment}: {conf.get('reason', run)} ({given})" + ("" if new else "; was started before")
         )
 
     def begin_on(self, day: date) -> None:
