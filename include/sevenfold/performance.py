@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import psutil  # type: ignore[import-untyped]
 from rich.console import Console
@@ -44,7 +44,7 @@ def perform(model: str, settings: Settings, console: Console, approve_after: flo
     """
     spec = load_spec(model, settings.models)
     story = spec.entry("story")
-    began = time.monotonic()
+    began, first = time.monotonic(), datetime.now(UTC)
     stack.up(settings, console.print)
     roots = _roots(settings)
     console.print(f"the stack runs after {time.monotonic() - began:.0f} s; Airflow: {settings.airflow_url}")
@@ -62,7 +62,7 @@ def perform(model: str, settings: Settings, console: Console, approve_after: flo
         story(narrator)
     wall = time.monotonic() - began
     time.sleep(SETTLE_S)
-    tell(narrator.store, spec, settings, console, Cost(wall, used.peak, memory(roots[:1])))
+    tell(narrator.store, spec, settings, console, Cost(first, wall, used.peak, memory(roots[:1])))
 
 
 def play_days(

@@ -21,8 +21,9 @@ COLOURS = {"promoted": "green", "refused": "red", "error": "red", "held": "yello
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds from the first start to the end of the story; bytes at the peak and of the stack at rest."""
+    """When this telling of the story began, its seconds; bytes at the peak and of the stack at rest."""
 
+    began: datetime
     seconds: float
     peak: int
     idle: int
@@ -111,11 +112,13 @@ def _costs(store: Store, spec: ModelSpec, console: Console, cost: Cost) -> None:
     cpu: dict[str, float] = defaultdict(float)
     runs: dict[str, int] = defaultdict(int)
     took: dict[str, float] = defaultdict(float)
+    told = 0.0
     for line in store.audit_lines():
         if line.what == FINISHED and str(line.detail["promotion"]).startswith(f"{spec.name}/"):
             environment = str(line.detail["promotion"]).split("/")[1]
             own[environment] += float(line.detail["seconds"])
             cpu[environment] += float(line.detail["cpu_seconds"])
+            told += float(line.detail["seconds"]) if line.at >= cost.began else 0.0
     for move in store.promotions(spec.name):
         runs[move.environment] += 1
         took[move.environment] += ((move.ended_at or datetime.now(UTC)) - move.began_at).total_seconds()
@@ -130,10 +133,9 @@ def _costs(store: Store, spec: ModelSpec, console: Console, cost: Cost) -> None:
         )
     console.print("\n[bold]Times[/]")
     console.print(table)
-    activities = sum(own.values())
+    ratio = f"{cost.seconds / told:.2f} times" if told else "without any of"
     console.print(
-        f"the whole story took {cost.seconds:.0f} s: {cost.seconds / activities:.2f} times what its "
-        f"activities ran themselves ({activities:.0f} s)"
+        f"this took {cost.seconds:.0f} s, {ratio} what its activities ran themselves ({told:.0f} s)"
     )
     console.print(
         f"memory: {cost.peak / 2**30:.2f} GiB at the peak, {cost.idle / 2**30:.2f} GiB at rest (PSS)"
