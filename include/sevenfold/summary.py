@@ -81,13 +81,14 @@ def _alerts(store: Store, spec: ModelSpec, console: Console) -> None:
 def _quality(store: Store, spec: ModelSpec, settings: Settings, console: Console) -> None:
     """Every week that monitoring has measured, under the champion of that week."""
     weeks: dict[str, dict[str, Measurement]] = defaultdict(dict)
-    plot = ""
+    plots: dict[str, str] = {}
     for move in store.promotions(spec.name, "monitoring"):
         for reading in store.measurements(move.id, "monitor"):
             if reading.interval and reading.slice is None:
                 weeks[reading.interval][reading.metric] = reading
         for report in store.reports(move.id):
-            plot = report.path if report.path.endswith("/log_loss.png") else plot
+            if report.activity == "monitor":
+                plots[report.title] = report.path
     table = Table("week", "champion", "log loss", "95 % interval", "observed over expected", box=None)
     for week in sorted(weeks):
         loss, ratio = weeks[week].get("log_loss"), weeks[week].get("observed_over_expected")
@@ -102,8 +103,8 @@ def _quality(store: Store, spec: ModelSpec, settings: Settings, console: Console
         )
     console.print("\n[bold]Quality in production, week by week[/]")
     console.print(table)
-    if plot:
-        console.print(f"as a plot: {settings.airflow_url}/sevenfold/{plot}")
+    for title, path in plots.items():
+        console.print(f"{title}: {settings.airflow_url}/sevenfold/{path}")
 
 
 def _costs(store: Store, spec: ModelSpec, console: Console, cost: Cost) -> None:
