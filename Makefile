@@ -7,7 +7,7 @@ UV := 0.13.9
 SEVENFOLD := PYTHONPATH=include:plugins $(BIN)/python -m sevenfold.cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status test check format bench lock images hooks clean
+.PHONY: help demo up down status rollback resume test check format bench lock images hooks clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
@@ -23,6 +23,12 @@ down: ## stop everything; nothing is lost
 
 status: $(VENV)/ready ## what runs where, and what production serves
 	@$(SEVENFOLD) status
+
+rollback: $(VENV)/ready ## give all traffic back to the previous champion: MODEL=... REASON="..."
+	@$(SEVENFOLD) rollback "$(MODEL)" --reason "$(REASON)"
+
+resume: $(VENV)/ready ## let candidates be promoted again after a roll-back: MODEL=... REASON="..."
+	@$(SEVENFOLD) resume "$(MODEL)" --reason "$(REASON)"
 
 test: $(VENV)/ready ## everything: format, lint, types, unit, DAG, page and end-to-end tests
 	@tests/browser.sh

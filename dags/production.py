@@ -6,7 +6,7 @@ gate looks all the time: proven harm takes the candidate off at once, silence ho
 
 **Green**: the candidate is champion. **Red**: it was refused and is off, the champion serves everything
 again: look at the reason in daylight. If `roll_back` is red too, users may meet the candidate: get up,
-`sevenfold rollback <model>`. **Pink**: rejected, or held for a person; the champion serves.
+`make rollback MODEL=<model> REASON="..."`. **Pink**: rejected, or held for a person; the champion serves.
 """
 
 from airflow.sdk import TriggerRule
@@ -18,5 +18,6 @@ for spec in all_models():
     with environment_dag(spec, "production", __doc__, assets.promoted(spec.name, "preproduction")):
         verdict = gate()
         admit() >> approve() >> activity("serve") >> activity("canary") >> verdict
-        verdict >> activity("take_over") >> promote()
-        verdict >> activity("roll_back", trigger_rule=TriggerRule.ONE_FAILED)
+        take_over = activity("take_over")
+        verdict >> take_over >> promote()
+        [verdict, take_over] >> activity("roll_back", trigger_rule=TriggerRule.ONE_FAILED)

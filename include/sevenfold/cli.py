@@ -33,7 +33,7 @@ def one_sentence() -> Iterator[None]:
     try:
         yield
     except SevenfoldError as error:
-        console.print(f"[red]{error}[/]", markup=True)
+        console.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         console.print(
@@ -89,9 +89,9 @@ def status() -> None:
                     f"  {row.candidate} gets {row.share:.0%} of the traffic and sees {row.mirror:.0%}"
                 )
             if row.held:
-                console.print(f"  automatic promotion is on hold: {row.held}")
+                console.print(f"  automatic promotion is on hold: {row.held}", markup=False)
             for alert in store.open_alerts(model):
-                console.print(f"  open alert: {alert.reason}")
+                console.print(f"  open alert: {alert.reason}", markup=False)
 
 
 @app.command()
@@ -161,7 +161,8 @@ def rollback(model: Model, reason: Reason) -> None:
         row = release.roll_back(store, model, champion=champion, by=_me(), reason=reason)
         reconcile_now(store, model, settings())
         console.print(f"{model} is served by {row.champion} (generation {row.generation})")
-        console.print(f"automatic promotion is on hold until `sevenfold resume {model}`: {row.held}")
+        how = f'make resume MODEL={model} REASON="..."'
+        console.print(f"no candidate is promoted until you say {how}; held: {row.held}", markup=False)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from sevenfold import release
 from sevenfold.airflow_client import AirflowClient
@@ -97,6 +98,7 @@ class Narrator:
         days = (stop - start).days
         self.say(f"playing {days} days of real requests, {start:%-d %B} to {stop - timedelta(days=1):%-d %B}")
         self._play(start, stop)
+        self._settle()
 
     @property
     def played_until(self) -> datetime:
@@ -115,7 +117,7 @@ class Narrator:
             if alert.window not in self._told:
                 self._told[alert.window] = alert.state
                 colour = "red" if alert.state == "open" else "yellow"
-                self.say(f"[{colour}]alert, {alert.state}[/]: {alert.reason}")
+                self.say(f"[{colour}]alert, {alert.state}[/]: {escape(alert.reason)}")
 
     def follow(self, origin: Callable[[Promotion], bool], *, goal: str) -> Promotion:
         """Follows a candidate from the promotion that `origin` picks until it leaves `goal`, or stops.
@@ -184,7 +186,7 @@ class Narrator:
             took = ((promotion.ended_at or datetime.now(UTC)) - promotion.began_at).total_seconds()
             self.say(
                 f"{promotion.environment}: {promotion.candidate or 'no candidate'} "
-                f"[{colour}]{promotion.state}[/] after {took:.0f} s. {promotion.outcome or ''}"
+                f"[{colour}]{promotion.state}[/] after {took:.0f} s. {escape(promotion.outcome or '')}"
             )
 
     def _approve(self) -> None:
@@ -192,8 +194,9 @@ class Narrator:
             task = asked["task_instance"]
             if not str(task["dag_id"]).startswith(f"{self.model}."):
                 continue
+            new = str(task["id"]) not in self._asked
             since = self._asked.setdefault(str(task["id"]), time.monotonic())
-            if since > time.monotonic() - 0.4:
+            if new:
                 where = f"{self.settings.airflow_url}/required_actions"
                 wait = (
                     ""
@@ -222,15 +225,16 @@ class Narrator:
         if self._playing:
             self._playing.join()
             self._playing = None
+        if self._trouble:
+            raise self._trouble
 
     def _play(self, start: datetime, end: datetime, pace: float = 0.0) -> None:
         began = time.monotonic()
         try:
             self._player(start, end)
             time.sleep(max(0.0, pace - (time.monotonic() - began)))
-        except Exception as error:
+        except Exception as error:  # told by whoever waits for the traffic
             self._trouble = error
-            raise
 
 
 def _midnight(day: date) -> datetime:

@@ -24,7 +24,7 @@ from sevenfold.secrets import airflow_passwords, private_folder
 from sevenfold.settings import REPOSITORY, Settings
 from sevenfold.spec import models
 from sevenfold.store import open_store
-from sevenfold.supervision import Program, Supervisor
+from sevenfold.supervision import RUNNING, STARTING, Program, Supervisor
 
 Progress = Callable[[str], None]
 
@@ -53,7 +53,8 @@ def up(settings: Settings, progress: Progress) -> None:
     """
     _prepare(settings)
     supervisor = Supervisor(settings.home)
-    running = {program.name for program in supervisor.status()} if supervisor.running() else set()
+    known = supervisor.status() if supervisor.running() else []
+    running = {program.name for program in known if program.state in (RUNNING, STARTING)}
     parts = [program for program in programs(settings) if program.name not in running]
     for part in parts:
         _require_free_port(settings, part.name)

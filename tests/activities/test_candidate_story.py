@@ -146,7 +146,7 @@ def test_a_retry_of_training_changes_nothing(world: ToyWorld, candidate: Candida
     assert activity.candidate.id == candidate.id
     assert tracking.registered_version(world.settings.mlflow_url, "toy", candidate.id) == 1
     contents = {(m.metric, m.value, m.low) for m in world.store.measurements(activity.promotion.id, "train")}
-    assert len(contents) == 5, "readings of a retry must say the same"
+    assert len(contents) == 6, "readings of a retry must say the same"
 
 
 def test_training_takes_the_newest_promoted_idea_or_says_what_is_missing(

@@ -35,7 +35,7 @@ SHAPES = {
     "testing": "admit > benchmark+contract+validate_data+validate_model > gate > promote > close",
     "staging": "admit > end_to_end > load_test > canary > gate > promote > close",
     "preproduction": "admit > fairness+final_validation+shadow > gate > promote > close",
-    "production": "admit > approve > serve > canary > gate > roll_back+take_over > promote > close",
+    "production": "admit > approve > serve > canary > gate > take_over > promote+roll_back > close",
     "monitoring": "admit > feedback > ab_analysis+drift+monitor > retraining_trigger > dashboards > finish "
     "> close",
 }
@@ -111,10 +111,10 @@ def test_house_rules_of_a_dag(bag: DagBag, dag_id: str) -> None:
             assert {link.name for link in task.operator_extra_links} == {"Report", "Evidence"}
 
 
-def test_a_roll_back_runs_when_the_gate_fails(bag: DagBag) -> None:
+def test_a_roll_back_runs_when_the_gate_or_the_take_over_fails(bag: DagBag) -> None:
     for model in MODELS:
         task = bag.dags[f"{model}.production"].get_task("roll_back")
-        assert (task.trigger_rule, task.upstream_task_ids) == ("one_failed", {"gate"})
+        assert (task.trigger_rule, task.upstream_task_ids) == ("one_failed", {"gate", "take_over"})
 
 
 @pytest.mark.parametrize("dag_id", DAGS)

@@ -28,7 +28,7 @@ def test_every_gate_has_decided_on_evidence_and_said_why(running: Stack, carried
     for environment in ENVIRONMENTS[1:6]:
         move = moves[environment]
         assert (move.state, move.verdict) == ("promoted", "Successful")
-        assert move.outcome is not None and move.outcome.endswith(("good enough to go on.", ".", ")."))
+        assert "good enough to go on" in (move.outcome or "")
         assert running.store.measurements(move.id), f"{environment} was promoted without a measurement"
         assert running.store.passed(carried, environment)
     assert "no champion" in (moves["production"].outcome or "") + running.run("explain", carried).stdout
@@ -105,16 +105,6 @@ def test_a_broken_candidate_is_refused_by_a_gate(running: Stack, narrator: Narra
     assert release.row(running.store, MODEL).champion == carried
 
 
-def test_marking_a_gate_successful_promotes_nothing(running: Stack, carried: str) -> None:
-    """Upstream success is no evidence: the refused candidate stays refused."""
-    client = running.airflow("admin")
-    path = f"/api/v2/dags/{MODEL}.training/dagRuns/broken/taskInstances/gate"
-    client._request("PATCH", path, json={"new_state": "success"})
-    refused = running.store.promotion(f"{MODEL}/training/broken")
-    assert refused.state == "refused"
-    assert refused.candidate and not running.store.passed(refused.candidate, "training")
-
-
 @pytest.mark.parametrize(
     ("conf", "sentence"),
     [
@@ -144,7 +134,7 @@ def test_an_asset_event_from_outside_wakes_training(running: Stack, narrator: Na
 
     def woken() -> bool:
         new = [run for run in client.runs(f"{MODEL}.training") if run["dag_run_id"] not in before]
-        return bool(new) and all(run["state"] in ("success", "failed") for run in new)
+        return bool(new) and all(run["state"] == "success" for run in new)
 
     candidates = len(running.store.candidates(MODEL))
     narrator.wait(woken, "training to wake up", limit=120)

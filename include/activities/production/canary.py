@@ -49,13 +49,15 @@ def main(activity: Activity) -> None:
 
 
 def plan(activity: Activity, *, alone: bool) -> Sequence[Step]:
-    """The steps. With param `traffic: live` the last goes on until the gate's deadline: labels take days."""
+    """The steps. With param `traffic: live` the last goes on until the gate's deadline: labels take days.
+
+    It counts from now, as the gate counts from the first reading: an approval may have taken days.
+    """
     steps = ALONE if alone else STEPS
     if activity.promotion.params.get("traffic") != "live":
         return steps
     deadline = max((metric.deadline or timedelta(0) for metric in metrics(activity)), default=timedelta(0))
-    left = (activity.promotion.began_at + deadline - datetime.now(UTC)).total_seconds()
-    return (*steps[:-1], replace(steps[-1], limit_s=max(steps[-1].limit_s, left)))
+    return (*steps[:-1], replace(steps[-1], limit_s=max(steps[-1].limit_s, deadline.total_seconds())))
 
 
 class Canary:

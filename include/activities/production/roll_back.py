@@ -46,6 +46,8 @@ def _withdraw(activity: Activity) -> release.ReleaseRow:
     analyses = store.analyses(promotion.id)
     verdict = analyses[-1].verdict if analyses else Verdict.ERROR
     reason = analyses[-1].reason if analyses else "a task failed before the gate could judge"
+    if verdict is Verdict.SUCCESSFUL:
+        verdict, reason = Verdict.ERROR, "its gate had passed it, but it could not take over"
     row = release.withdraw(store, promotion.id, BY, END_OF[verdict], str(verdict), reason)
     if verdict is Verdict.FAILED and row.champion != promotion.candidate:
         row = release.hold(store, promotion.model, BY, reason)

@@ -75,6 +75,8 @@ def main(activity: Activity) -> None:
         activity.store.set_promotion_candidate(promotion.id, candidate.id)
         found = quality.measure_alone(activity, rows, probability)
         activity.measure("checkpoint_verified", 0 if verified else 1, unit="checks", n=1)
+        changed = lineage.code().changed
+        activity.measure("dirty_tree", len(changed), unit="files", n=1 + len(changed))
         activity.measure("onnx_difference", difference, unit="probability", n=len(examples))
         tracked.metrics({f"test_{name}": interval.value for name, interval in found.items()})
         tracked.text("model_card.md", card(activity, candidate, of, learned, found))
