@@ -5,17 +5,22 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, or_, select
 
 from sevenfold import audit
 from sevenfold.candidate import Utc
 from sevenfold.errors import SevenfoldError
+from sevenfold.promotion import Promotion
 from sevenfold.settings import settings
-from sevenfold.store import Store, find_promotion
-from sevenfold.tables import approvals
+from sevenfold.store import Store, find_candidate, find_promotion
+from sevenfold.tables import approvals, promotions
 
 ENVIRONMENTS = ("preproduction", "production")
 """Where a person approves what users will meet."""
+
+
+NOBODY = "sevenfold"
+"""Who requests what an asset, an alert or the schedule started."""
 
 
 class SamePerson(SevenfoldError):
@@ -44,7 +49,8 @@ def record_approval(store: Store, promotion_id: str, approver: str, reason: str)
 
     Raises:
         BadApproval: nobody approves, the promotion has no candidate, or its environment asks for no approval.
-        SamePerson: the approver requested the promotion, and settings().four_eyes asks for two people.
+        SamePerson: the approver requested the promotion, or one of this candidate or of one that it came
+            from, and settings().four_eyes asks for two people.
     """
     with store.writing() as connection:
         promotion = find_promotion(connection, promotion_id)
@@ -52,7 +58,8 @@ def record_approval(store: Store, promotion_id: str, approver: str, reason: str)
             raise BadApproval(f"Promotion {promotion_id} is none that a person approves for production.")
         if not approver.strip():
             raise BadApproval(f"The approval of promotion {promotion_id} names no person.")
-        require_four_eyes(promotion_id, promotion.requested_by, approver)
+        for person in [promotion.requested_by, *sorted(_requesters(connection, promotion))]:
+            require_four_eyes(promotion_id, person, approver)
         mine = select(approvals).where(
             approvals.c.promotion == promotion_id,
             approvals.c.approver == approver,
@@ -88,3 +95,21 @@ def require_four_eyes(promotion: str, requester: str, approver: str) -> None:
     """
     if settings().four_eyes and requester.strip().lower() == approver.strip().lower():
         raise SamePerson(f"Promotion {promotion} was requested by {requester}: somebody else has to approve.")
+
+
+def _requesters(connection: Connection, promotion: Promotion) -> set[str]:
+    """Every person who asked for a promotion of this candidate, or of one that it came from."""
+    people: set[str] = set()
+    seen: set[str] = set()
+    waiting = [promotion.candidate, promotion.origin]
+    while waiting:
+        candidate = waiting.pop()
+        if candidate is None or candidate in seen:
+            continue
+        seen.add(candidate)
+        same = or_(promotions.c.candidate == candidate, promotions.c.origin == candidate)
+        moves = connection.execute(select(promotions).where(same)).all()
+        people |= {move.requested_by for move in moves}
+        waiting += [move.origin for move in moves if move.candidate == candidate]
+        waiting.append(find_candidate(connection, candidate).parent)
+    return people - {NOBODY}

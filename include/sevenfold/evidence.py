@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, or_, select
 from sevenfold.errors import SevenfoldError
 from sevenfold.statement import BadStatement, digest_of, subjects, verified
 from sevenfold.store import find_candidate
-from sevenfold.tables import analyses, approvals, measurements, revocations, statements
+from sevenfold.tables import analyses, approvals, measurements, promotions, revocations, statements
 
 if TYPE_CHECKING:
     from sevenfold.signing import Keys
@@ -79,15 +79,26 @@ def lacking(
     return None
 
 
-def unapproved(connection: Connection, candidate: str, after: int = 0) -> str | None:
-    """Why no person's approval lets the candidate into production; None when one does."""
-    query = (
-        select(approvals.c.sequence)
-        .where(approvals.c.candidate == candidate, approvals.c.sequence > after)
-        .limit(1)
+def unapproved(
+    connection: Connection, candidate: str, after: int = 0, promotion: str | None = None
+) -> str | None:
+    """Why no person's approval lets the candidate into production; None when one does.
+
+    An approval of a production promotion counts for that promotion alone, one of preproduction for the
+    candidate. Without `promotion` the question is whether anybody ever approved the candidate.
+    """
+    query = select(approvals.c.sequence).where(
+        approvals.c.candidate == candidate, approvals.c.sequence > after
     )
-    if connection.scalar(query) is None:
-        return f"No person has approved candidate {candidate} for production{' again' if after else ''}."
+    if promotion is not None:
+        query = query.join(promotions, promotions.c.id == approvals.c.promotion).where(
+            or_(promotions.c.id == promotion, promotions.c.environment == "preproduction")
+        )
+    if connection.scalar(query.limit(1)) is None:
+        there = f", in promotion {promotion}" if promotion else ""
+        return (
+            f"No person has approved candidate {candidate} for production{' again' if after else ''}{there}."
+        )
     return None
 
 
@@ -95,6 +106,12 @@ def last_statement(connection: Connection, promotion_id: str) -> Row[Any] | None
     """The newest statement of a promotion."""
     query = select(statements).where(statements.c.promotion == promotion_id)
     return connection.execute(query.order_by(statements.c.sequence.desc()).limit(1)).first()
+
+
+def says_passed(connection: Connection, promotion_id: str) -> bool:
+    """Whether the promotion's own newest statement, not one of an earlier run, is a passing one."""
+    last = last_statement(connection, promotion_id)
+    return last is not None and last.result == "PASSED"
 
 
 def check(connection: Connection, keys: Keys, row: Row[Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from sevenfold.environments import before
 from sevenfold.errors import SevenfoldError
-from sevenfold.evidence import EvidenceLacking, lacking, last_statement, require, unapproved
+from sevenfold.evidence import EvidenceLacking, lacking, require, says_passed, unapproved
 from sevenfold.promotion import Promotion, PromotionEnd, PromotionEnded
 from sevenfold.release_row import ReleaseRow, SlotBusy, Unlawful, crowned, is_reversal
 from sevenfold.signing import Keys
@@ -51,8 +51,7 @@ def _require_crown(connection: Connection, keys: Keys, now: ReleaseRow, end: Pro
     if end is None or (end.promotion, end.state) != (promotion.id, "promoted"):
         raise Unlawful(f"Promotion {promotion.id} has to end as promoted with its candidate as champion.")
     _require_production(connection, keys, now, promotion)
-    last = last_statement(connection, promotion.id)
-    if last is None or last.result != "PASSED":
+    if not says_passed(connection, promotion.id):
         raise EvidenceLacking(f"Promotion {promotion.id} has no passing statement of production.")
     require(connection, keys, promotion.candidate or "", ["production"], datetime.now(UTC))
 
@@ -88,7 +87,7 @@ def _require_production(connection: Connection, keys: Keys, row: ReleaseRow, pro
     rolled = last_roll_back(connection, row.model, candidate)
     after_statement, after_approval = (rolled.after_statement, rolled.after_approval) if rolled else (0, 0)
     missing = lacking(connection, keys, candidate, "preproduction", now, after_statement) or unapproved(
-        connection, candidate, after_approval
+        connection, candidate, after_approval, promotion.id
     )
     if missing:
         again = " It was rolled back, so it needs a new record." if rolled else ""

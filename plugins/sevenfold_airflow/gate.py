@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from sevenfold import release
 from sevenfold.analysis import AnalysisRun
 from sevenfold.conclude import conclude
+from sevenfold.evidence import says_passed
 from sevenfold.promotion import Promotion
 from sevenfold.store import Store, open_store
 from sevenfold.verdict import Verdict
@@ -66,8 +67,7 @@ class GateSensor(BaseSensorOperator):
     def _conclude(self, store: Store, promotion: Promotion, analysis: AnalysisRun) -> Promotion:
         """Writes analysis, signed statement and end; a candidate that is live and did not pass comes off."""
         promotion = conclude(store, promotion.id, analysis)
-        passed = promotion.candidate and store.passed(promotion.candidate, promotion.environment)
-        if promotion.state == "running" and not passed:
+        if promotion.state == "running" and not _passed(store, promotion):
             release.settle(store, promotion.id, by="gate")
         return store.promotion(promotion.id)
 
@@ -90,6 +90,13 @@ class GateSensor(BaseSensorOperator):
             of = f" of {metric.slice}" if metric.slice else ""
             self.log.info("%s %s%s: %s", metric.verdict, metric.metric, of, metric.reason)
         self.log.info("verdict: %s. %s", analysis.verdict, analysis.reason)
+
+
+def _passed(store: Store, promotion: Promotion) -> bool:
+    """Whether this run itself passed, and what it said still stands; an earlier run's evidence is no help."""
+    with store.reading() as connection:
+        own = says_passed(connection, promotion.id)
+    return own and store.passed(promotion.candidate or "", promotion.environment)
 
 
 def _has_tries_left(ti: Any) -> bool:

@@ -8,6 +8,7 @@ from airflow.sdk import Asset, BaseOperator
 
 from sevenfold import release
 from sevenfold.errors import SevenfoldError
+from sevenfold.evidence import says_passed
 from sevenfold.promotion import Promotion
 from sevenfold.store import Store, open_store
 from sevenfold_airflow.failures import as_airflow_sees_it
@@ -52,13 +53,17 @@ def promote(store: Store, identity: str) -> Promotion:
         raise NotPromoted(f"promotion {identity} has ended as {promotion.state}: {promotion.outcome}")
     if promotion.candidate is None:
         raise NotPromoted(f"promotion {identity} carries no candidate")
-    if not store.passed(promotion.candidate, promotion.environment):
+    with store.reading() as connection:
+        own = says_passed(connection, identity)
+    if not own or not store.passed(promotion.candidate, promotion.environment):
         raise NotPromoted(
-            f"{promotion.candidate} has no complete, valid, passing evidence of {promotion.environment}: "
-            "the gate has to judge it, nobody else can"
+            f"{promotion.candidate} has no complete, valid, passing evidence of {promotion.environment} "
+            f"from promotion {identity}: the gate has to judge it, nobody else can"
         )
     if promotion.environment == "production":
         release.promote(store, identity, by="promote")
         return store.promotion(identity)
-    analysis = store.analyses(identity)[-1]
-    return store.end_promotion(identity, "promoted", str(analysis.verdict), analysis.reason)
+    analyses = store.analyses(identity)
+    if not analyses:
+        raise NotPromoted(f"promotion {identity} has no analysis: the gate has not judged it")
+    return store.end_promotion(identity, "promoted", str(analyses[-1].verdict), analyses[-1].reason)

@@ -203,6 +203,27 @@ def test_promote_after_a_refusal(world: World, promotion: Promotion) -> None:
         promote()
 
 
+def test_promote_does_not_count_what_an_earlier_run_showed(world: World) -> None:
+    candidate = world.candidate()
+    world.passes(candidate, "training", "testing")
+    promotion = world.begin("testing", "run-1", candidate)
+    assert world.store.passed(candidate.id, "testing")
+    with pytest.raises(AirflowFailException, match=f"evidence of testing from promotion {promotion.id}"):
+        promote()
+    assert state(world) == ("running", None)
+
+
+def test_promote_counts_the_new_statement_of_an_override(world: World, promotion: Promotion) -> None:
+    from sevenfold.override import override
+
+    world.measure(promotion, 0.9)
+    with pytest.raises(AirflowFailException):
+        gate()
+    until = datetime.now(UTC) + timedelta(days=1)
+    override(world.store, promotion.id, "ada", "grace", "known and small", ["*"], until)
+    assert promote()["promotion"] == promotion.id
+
+
 def test_promote_twice_is_once(world: World, promotion: Promotion) -> None:
     world.measure(promotion)
     gate()
@@ -282,3 +303,29 @@ def test_one_that_passes_becomes_champion_when_it_is_promoted(world: World) -> N
     promote("production")
     assert release.row(world.store, "toy").champion == candidate.id
     assert state(world, "production") == ("promoted", "Successful")
+
+
+@pytest.mark.parametrize(
+    ("inconclusive", "said", "ended"),
+    [
+        (True, AirflowSkipException, ("held", "Inconclusive")),
+        (False, AirflowFailException, ("error", "Error")),
+    ],
+)
+def test_a_second_run_is_not_green_by_what_an_earlier_one_showed(
+    world: World, inconclusive: bool, said: type[Exception], ended: tuple[str, str]
+) -> None:
+    from sevenfold import release
+
+    candidate, promotion = on_trial(world)
+    world.passes(candidate, "production")
+    assert world.store.passed(candidate.id, "production")
+    if inconclusive:
+        world.polled("production", deadline="1s")
+        world.measure(promotion, 0.1)
+        polled(world, promotion, 1, 10, "i1")
+        asyncio.run(asyncio.sleep(1.1))
+    with pytest.raises(said):
+        gate("production")
+    assert state(world, "production") == ended
+    assert release.row(world.store, "toy").candidate is None

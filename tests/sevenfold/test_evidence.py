@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 from tests.sevenfold.evidence_world import (
     APPROVER,
+    AS_OF,
     MODEL,
     OPERATOR,
     REQUESTER,
@@ -22,6 +23,7 @@ from sevenfold import audit, release
 from sevenfold.approval import BadApproval, SamePerson, approvals_of, record_approval
 from sevenfold.artifacts import open_artifacts
 from sevenfold.conclude import WrongAnalysis, conclude
+from sevenfold.evidence import EvidenceLacking
 from sevenfold.explain import explain
 from sevenfold.override import BadOverride, override
 from sevenfold.revoke import NothingToRevoke, revoke
@@ -188,6 +190,40 @@ def test_two_people_are_needed_where_users_meet_the_candidate(world: World) -> N
         override(world.store, refused.id, REQUESTER, REQUESTER.upper(), "trust me", ["auc"], soon())
     with pytest.raises(SamePerson, match="somebody else has to approve"):
         record_approval(world.store, refused.id, REQUESTER, "trust me")
+
+
+def begun_by(world: World, who: str, environment: str, origin: str | None, made: str) -> str:
+    """A promotion that `who` began with `origin`, and that carries `made`."""
+    about = (MODEL, environment, f"{environment}-by-{who}", origin, AS_OF, "a test", {}, who)
+    promotion = world.store.begin_promotion(*about)
+    world.store.set_promotion_candidate(promotion.id, made)
+    return promotion.id
+
+
+def test_whoever_asked_for_the_idea_does_not_approve_what_came_of_it(world: World) -> None:
+    idea, made = (world.store.add_candidate(candidate(letter)).id for letter in "ab")
+    begun_by(world, "xenia", "development", None, idea)
+    begun_by(world, "sevenfold", "training", idea, made)
+    promotion = begun_by(world, "sevenfold", "production", made, made)
+    with pytest.raises(SamePerson, match="requested by xenia: somebody else has to approve"):
+        record_approval(world.store, promotion, "Xenia ", "my own idea")
+    assert approvals_of(world.store, made) == []
+    assert record_approval(world.store, promotion, "yuri", "looks good").approver == "yuri"
+
+
+def test_an_approval_of_another_run_is_no_approval_of_this_one(world: World) -> None:
+    made = world.store.add_candidate(candidate("a"))
+    for environment in ("training", "testing", "staging", "preproduction"):
+        world.judged(made, environment)
+    first = world.begin(made, "production", "first")
+    record_approval(world.store, first.id, APPROVER, "looks good")
+    release.claim(world.store, first.id, OPERATOR)
+    release.withdraw(world.store, first.id, OPERATOR, "held", "Inconclusive", "too few answers")
+    second = world.begin(made, "production", "second")
+    with pytest.raises(EvidenceLacking, match=f"No person has approved .* in promotion {second.id}"):
+        release.claim(world.store, second.id, OPERATOR)
+    record_approval(world.store, second.id, APPROVER, "again")
+    assert release.claim(world.store, second.id, OPERATOR).promotion == second.id
 
 
 def test_an_approval_is_kept_once_with_its_reason(world: World) -> None:
