@@ -20,7 +20,7 @@ from sevenfold.settings import Settings
 from sevenfold.snapshot import snapshot
 from sevenfold.spec import load_spec
 from sevenfold.store import open_store
-from sevenfold.summary import Cost, tell
+from sevenfold.summary import Cost, tell, where
 from sevenfold.supervision import Supervisor
 
 CALL_EVERY = timedelta(minutes=5)
@@ -47,7 +47,8 @@ def perform(model: str, settings: Settings, console: Console, approve_after: flo
     began, first = time.monotonic(), datetime.now(UTC)
     stack.up(settings, console.print)
     roots = _roots(settings)
-    console.print(f"the stack runs after {time.monotonic() - began:.0f} s; Airflow: {settings.airflow_url}")
+    console.print(f"the stack runs after {time.monotonic() - began:.0f} s")
+    where(settings, console)
     narrator = Narrator(
         spec=spec,
         store=open_store(settings.evidence_url),

@@ -38,7 +38,7 @@ def tell(store: Store, spec: ModelSpec, settings: Settings, console: Console, co
     _alerts(store, spec, console)
     _quality(store, spec, settings, console)
     _costs(store, spec, console, cost)
-    _where(settings, console)
+    where(settings, console)
 
 
 def _candidates(store: Store, spec: ModelSpec, console: Console) -> None:
@@ -143,7 +143,8 @@ def _costs(store: Store, spec: ModelSpec, console: Console, cost: Cost) -> None:
     )
 
 
-def _where(settings: Settings, console: Console) -> None:
+def where(settings: Settings, console: Console) -> None:
+    """Addresses, how to sign in, and how to stop."""
     console.print("\n[bold]Look around[/]")
     console.print(f"Airflow   {settings.airflow_url}  (admin and approver: {settings.secrets}/airflow.json)")
     console.print(f"board     {settings.airflow_url}/sevenfold/  every environment, verdict and report")
