@@ -49,7 +49,7 @@ lock: $(VENV)/ready ## resolve requirements.txt into requirements.lock
 	@$(BIN)/uv pip compile requirements.txt --universal --python-version 3.11 --no-annotate --no-header \
 		--quiet --output-file requirements.lock
 	@# torch brings the CUDA packages of its own build, or none: they follow it, not this lock
-	@sed -i -E '/^(nvidia-|triton)/d' requirements.lock
+	@sed -i -E '/^nvidia-ml-py==/b; /^(nvidia-|triton)/d' requirements.lock
 
 hooks: ## let git run `make check` before every commit
 	@git config core.hooksPath .githooks
