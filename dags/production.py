@@ -17,7 +17,9 @@ from sevenfold_airflow.rail import activity, admit, all_models, approve, environ
 for spec in all_models():
     with environment_dag(spec, "production", __doc__, assets.promoted(spec.name, "preproduction")):
         verdict = gate()
-        admit() >> approve() >> activity("serve") >> activity("canary") >> verdict
+        # the gate's steps end it: labels of real-time traffic take days
+        canary = activity("canary", execution_timeout=None)
+        admit() >> approve() >> activity("serve") >> canary >> verdict
         take_over = activity("take_over")
         verdict >> take_over >> promote()
         [verdict, take_over] >> activity("roll_back", trigger_rule=TriggerRule.ONE_FAILED)

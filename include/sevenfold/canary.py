@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from sevenfold import clock
 from sevenfold.activity import Activity
 from sevenfold.analysis import judge
-from sevenfold.policy import Metric, load_gate
-from sevenfold.rollout import Arm
+from sevenfold.errors import SevenfoldError
+from sevenfold.policy import Metric, gate_path, load_gate
+from sevenfold.rollout import Arm, Step
 from sevenfold.verdict import Verdict, worst
 
 Window = tuple[datetime, datetime]
@@ -19,6 +20,23 @@ def metrics(activity: Activity) -> list[Metric]:
     promotion = activity.promotion
     gate = load_gate(activity.settings.models, promotion.model, promotion.environment)
     return [metric for metric in gate.metrics if metric.activity == activity.name]
+
+
+def steps_of(activity: Activity) -> list[Step]:
+    """How the share of the live requests grows, as the gate's file says.
+
+    Raises:
+        SevenfoldError: it says nothing about steps.
+    """
+    promotion = activity.promotion
+    gate = load_gate(activity.settings.models, promotion.model, promotion.environment)
+    if not gate.steps:
+        path = gate_path(activity.settings.models, promotion.model, promotion.environment)
+        raise SevenfoldError(f"{path} has no steps: say by which shares of the live requests the canary grows")
+    return [
+        Step(step.share, step.requests, step.bake.total_seconds(), step.deadline.total_seconds())
+        for step in gate.steps
+    ]
 
 
 def verdict_so_far(activity: Activity) -> tuple[Verdict, str]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import date, timedelta
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -226,6 +227,11 @@ def _complaints_of_polling(metric: Metric, given: set[str]) -> Iterable[str]:
         )
     if metric.polled and metric.deadline is None:
         yield "interval without a deadline: say when no larger sample is waited for"
+    if metric.matured_after and metric.deadline and metric.deadline <= metric.matured_after:
+        yield (
+            f"deadline {duration(metric.deadline)} ends before the first label is final, "
+            f"{duration(metric.matured_after)} after its request"
+        )
     for key in _POLLED:
         if key in given and not metric.polled:
             yield f"{key} without interval"
@@ -238,6 +244,25 @@ def _complaints_of_polling(metric: Metric, given: set[str]) -> Iterable[str]:
             yield f"deadline {duration(metric.deadline)} ends before {metric.count} intervals have passed"
 
 
+class CanaryStep(_Strict):
+    """One level of exposure of a canary: the share, and what must be seen at it before the next one."""
+
+    share: float = Field(gt=0, le=1, description="Part of the live requests that the candidate answers.")
+    bake: Span = Field(description="It stays at this share at least so long.")
+    requests: PositiveInt = Field(1, description="It answers at least so many requests at this share.")
+    deadline: Span = Field(
+        description="If it has not seen enough by then, the canary ends undecided and the gate waits or holds."
+    )
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> CanaryStep:
+        if self.deadline < self.bake:
+            raise ValueError(
+                f"deadline {duration(self.deadline)} ends before a bake of {duration(self.bake)} has passed"
+            )
+        return self
+
+
 class Policy(_Strict):
     """The exit rule of one environment for one model."""
 
@@ -246,6 +271,9 @@ class Policy(_Strict):
     ]
     model: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     description: str = Field(min_length=10, description="What this gate protects, in a sentence or two.")
+    steps: Annotated[tuple[CanaryStep, ...], Strict(False)] = Field(
+        (), description="Production: how the canary's share of the live requests grows."
+    )
     metrics: Annotated[tuple[Metric, ...], Strict(False)] = Field(min_length=1)
 
     @cached_property
@@ -266,6 +294,11 @@ class Policy(_Strict):
                 raise ValueError(f"{name} of {activity} is judged {times} times by {rule} against {baseline}")
         if all(metric.dry_run for metric in self.metrics):
             raise ValueError("every metric is in dry run, so this gate decides nothing")
+        if self.steps and self.environment != "production":
+            raise ValueError(f"steps are of a canary on live requests, and {self.environment} has none")
+        shares = [step.share for step in self.steps]
+        if any(later <= earlier for earlier, later in pairwise(shares)):
+            raise ValueError(f"the shares of steps must rise, not {shares}")
         return self
 
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 
 from sevenfold.errors import SevenfoldError
 from sevenfold.verdict import Verdict
@@ -68,20 +67,6 @@ class Outcome:
     polls: int
     reason: str
     failed: bool = False
-
-
-def steps_from(shares: Sequence[float], **each: float) -> list[Step]:
-    """Steps of rising shares that all ask for the same.
-
-    Raises:
-        SevenfoldError: the shares do not rise, or there are none.
-    """
-    if not shares or any(b <= a for a, b in pairwise(shares)):
-        raise SevenfoldError(f"a roll-out needs rising shares, not {list(shares)}")
-    known = Step(shares[0])
-    requests = int(each.get("requests", known.requests))
-    seconds, limit_s = each.get("seconds", known.seconds), each.get("limit_s", known.limit_s)
-    return [Step(share, requests, seconds, limit_s) for share in shares]
 
 
 def resume(steps: Sequence[Step], share: float) -> Sequence[Step]:

@@ -29,17 +29,21 @@ from sevenfold.settings import settings
 from sevenfold.supervision import Program, Supervisor
 from sevenfold.verdict import Verdict
 
+STEPS = """steps:
+  - {share: 0.25, bake: 1s, requests: 30, deadline: 40s}
+  - {share: 0.5, bake: 1s, requests: 60, deadline: 40s}
+"""
 GATE = """
 environment: {environment}
 model: coin
 description: What the tests ask of a canary of the small model.
-metrics:
+{steps}metrics:
   - {{metric: errors, activity: canary, unit: share, direction: lower, rule: rate_ratio, baseline: champion,
-     margin: 2, limit: 0.05, interval: 5s, deadline: 1h, meaning: few errors and not more than the champion}}
+     margin: 2, limit: 0.05, interval: 1s, deadline: 1h, meaning: few errors and not more than the champion}}
   - {{metric: slow, activity: canary, unit: share, direction: lower, rule: rate_ratio, baseline: champion,
-     margin: 2, limit: 0.2, interval: 5s, deadline: 1h, meaning: not slower than the champion}}
+     margin: 2, limit: 0.2, interval: 1s, deadline: 1h, meaning: not slower than the champion}}
   - {{metric: wrong_labels, activity: canary, unit: share, direction: lower, rule: rate_ratio,
-     baseline: champion, margin: 1.5, interval: 5s, deadline: 1h, matured_after: 12h,
+     baseline: champion, margin: 1.5, interval: 1s, deadline: 1d, matured_after: 12h,
      meaning: not more often wrong}}
 """
 
@@ -59,8 +63,9 @@ class LiveWorld(World):
         gates = self.settings.models / MODEL / "gates"
         gates.mkdir()
         for environment in ("staging", "production"):
-            text = GATE.format(environment=environment)
-            if environment == "staging":
+            production = environment == "production"
+            text = GATE.format(environment=environment, steps=STEPS if production else "")
+            if not production:
                 text = text[: text.index("  - {metric: wrong_labels")]
             (gates / f"{environment}.yaml").write_text(text)
         self.runs = 0

@@ -97,6 +97,12 @@ REFUSED = {
         "line 5",
         "interval without a deadline",
     ),
+    "deadline before the labels are final": (
+        "    rule: rate_ratio\n    baseline: champion\n    margin: 2\n    interval: 1m\n    deadline: 2h\n"
+        "    matured_after: 36h\n",
+        "line 5",
+        "before the first label is final",
+    ),
     "no slices at all": ("    rule: at_most\n    limit: 1\n    slices: []\n", "line 5", "slices is empty"),
     "fairness without any limit": ("    rule: fairness\n", "line 5", "needs a limit"),
     "within an empty range": (
@@ -118,6 +124,43 @@ def test_refused_with_file_line_and_key(case: str, tmp_path: Path) -> None:
     assert str(path) in sentence
     assert f"{line}," in sentence
     assert words in sentence
+
+
+STEPS = """\
+steps:
+  - {share: 0.05, bake: 10m, requests: 25, deadline: 1h}
+  - {share: 0.5, bake: 1h, deadline: 6h}
+"""
+
+
+def with_steps(folder: Path, steps: str) -> Path:
+    return write(folder, GOOD.replace("testing", "production").replace("metrics:", f"{steps}metrics:"))
+
+
+def test_the_steps_of_a_canary_stand_in_the_gate(tmp_path: Path) -> None:
+    first, second = load_policy(with_steps(tmp_path, STEPS)).steps
+    assert (first.share, first.bake.total_seconds(), first.requests) == (0.05, 600, 25)
+    assert (second.requests, second.deadline.total_seconds()) == (1, 6 * 3600)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "words"),
+    [
+        ("share: 0.5,", "share: 0.05,", "must rise"),
+        ("share: 0.5,", "share: 1.5,", "share"),
+        ("bake: 1h", "bake: 12h", "ends before a bake of 12 h"),
+        ("bake: 1h, ", "", "bake"),
+        ("bake: 1h", "bake: 1h, pause: 5m", "pause"),
+    ],
+)
+def test_steps_that_cannot_be_meant_are_refused(tmp_path: Path, was: str, becomes: str, words: str) -> None:
+    with pytest.raises(InvalidFile, match=words):
+        load_policy(with_steps(tmp_path, STEPS.replace(was, becomes)))
+
+
+def test_steps_belong_to_production(tmp_path: Path) -> None:
+    with pytest.raises(InvalidFile, match="testing has none"):
+        load_policy(write(tmp_path, GOOD.replace("metrics:", f"{STEPS}metrics:")))
 
 
 def test_both_directions_for_one_name_are_refused(tmp_path: Path) -> None:

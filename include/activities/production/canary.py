@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from sevenfold import clock, release
 from sevenfold.activity import Activity, run
 from sevenfold.answers import AccessLog, count
-from sevenfold.canary import key, measure_arms, measure_rate, metrics, verdict_so_far
+from sevenfold.canary import key, measure_arms, measure_rate, metrics, steps_of, verdict_so_far
 from sevenfold.flow import Flow, TrafficOver, flow
 from sevenfold.gateway import local_gateway
 from sevenfold.reconcile import reconcile
@@ -22,14 +22,8 @@ from sevenfold.rollout import Arm, Outcome, Step, resume, roll_out
 from sevenfold.trial import ends_in_order, require_gateway
 from sevenfold.wrong import Cohort, wrong_decisions
 
-STEPS = (
-    Step(0.05, requests=25, seconds=4.0, limit_s=120.0),
-    Step(0.25, requests=150, seconds=4.0, limit_s=120.0),
-    Step(0.50, requests=300, seconds=4.0, limit_s=300.0),
-)
-ALONE = (Step(1.0, requests=600, seconds=4.0, limit_s=180.0),)
-"""Without a champion nobody else could answer."""
-INTERVAL_S = 2.0
+LONGEST_S = 60.0
+"""The interval grows with the time that a step has lasted, up to this: a canary may go on for days."""
 LABELS_S = 6.0
 """Labels come by the day, and reading logs costs: so often they are looked at, at most."""
 SETTLED = timedelta(seconds=0.2)
@@ -49,15 +43,22 @@ def main(activity: Activity) -> None:
 
 
 def plan(activity: Activity, *, alone: bool) -> Sequence[Step]:
-    """The steps. With param `traffic: live` the last goes on until the gate's deadline: labels take days.
+    """The gate's steps. While real callers come the last goes on until the gate's deadline: labels take days.
 
     It counts from now, as the gate counts from the first reading: an approval may have taken days.
     """
-    steps = ALONE if alone else STEPS
-    if activity.promotion.params.get("traffic") != "live":
+    steps = steps_of(activity)
+    if alone:
+        return [together(steps)]
+    if activity.promotion.params.get("traffic") == "replay":
         return steps
     deadline = max((metric.deadline or timedelta(0) for metric in metrics(activity)), default=timedelta(0))
     return (*steps[:-1], replace(steps[-1], limit_s=max(steps[-1].limit_s, deadline.total_seconds())))
+
+
+def together(steps: Sequence[Step]) -> Step:
+    """Without a champion nobody else could answer: all requests at once, as many as in all steps."""
+    return replace(steps[-1], share=1.0, requests=sum(step.requests for step in steps))
 
 
 class Canary:
@@ -71,6 +72,9 @@ class Canary:
         self.log = AccessLog(activity.settings.logs, self.model)
         self.since = datetime.now(UTC)
         self.share, self.polls, self.labels_at = 0.0, 0, 0.0
+        self.began = self.since
+        asked = [metric.interval.total_seconds() for metric in metrics(activity) if metric.interval]
+        self.interval_s = min(asked, default=LONGEST_S)
         self.maturity = next((m.matured_after for m in metrics(activity) if m.metric == "wrong_labels"), None)
 
     def go(self, steps: Sequence[Step]) -> Outcome:
@@ -95,14 +99,15 @@ class Canary:
         """The release row first; the router follows it, and counting begins when it does."""
         release.set_share(self.activity.store, self.activity.promotion.id, share, by="canary")
         in_force = reconcile(self.activity.store, self.model, local_gateway())
-        self.share, self.since = share, datetime.now(UTC) + SETTLED
+        self.share, self.began = share, datetime.now(UTC)
+        self.since = self.began + SETTLED
         self.activity.progress(
             f"{in_force.traffic.share:.0%} of the requests (generation {in_force.traffic.generation})"
         )
 
     def poll(self, step: Step) -> Arm:
         """Counts one interval of the public route, and the parts of days whose labels have become final."""
-        start, end = self.since, self.since + timedelta(seconds=INTERVAL_S)
+        start, end = self.since, self.since + self.interval()
         time.sleep(max(0.0, (end - datetime.now(UTC)).total_seconds()))
         answers = [
             one for one in self.log.between(start, end) if one.path == f"/v2/models/{self.model}/infer"
@@ -116,6 +121,11 @@ class Canary:
             measure_arms(self.activity, key(start), (start, end), challenger, champion, step.share)
         self.measure_wrong_decisions()
         return challenger
+
+    def interval(self) -> timedelta:
+        """The gate's own interval at first, then a hundredth of the time that the step has lasted."""
+        lasted = (datetime.now(UTC) - self.began).total_seconds()
+        return timedelta(seconds=max(self.interval_s, min(lasted / 100, LONGEST_S)))
 
     def measure_wrong_decisions(self) -> None:
         """Wrong decisions of both in each part of a day that has become final since the last time."""

@@ -17,16 +17,12 @@ from sevenfold.conclude import conclude
 from sevenfold.errors import SevenfoldError
 from sevenfold.evidence import EvidenceLacking
 from sevenfold.gateway import local_gateway
-from sevenfold.rollout import Step
 from sevenfold.verdict import Verdict
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canary, "INTERVAL_S", 0.5)
     monkeypatch.setattr(canary, "LABELS_S", 0.5)
-    monkeypatch.setattr(canary, "STEPS", (Step(0.25, 30, 0.5, 40), Step(0.5, 60, 0.5, 40)))
-    monkeypatch.setattr(canary, "ALONE", (Step(1.0, 100, 0.5, 40),))
 
 
 def who_answers(live: LiveWorld) -> str:

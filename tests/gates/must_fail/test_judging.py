@@ -35,7 +35,7 @@ ERRORS = live()
 SHARE = metric(metric="error_rate", unit="share", limit=0.01)
 CONTRACT = metric(metric="violations", unit="checks", rule="all_true")
 TRIAL = metric(dry_run={"until": NOW.date() - timedelta(days=1)})
-LABELS = live(metric="wrong_labels", matured_after="36h")
+LABELS = live(metric="wrong_labels", matured_after="36h", deadline="3d")
 
 GOOD = {"value": 0.5, "low": 0.48, "high": 0.52}
 GOOD_DIFFERENCE = {"value": 0.5, "counts": {"mean_diff": -0.01, "se": 0.001}}
