@@ -15,6 +15,9 @@ from sevenfold.settings import REPOSITORY
 CODE = ("dags", "plugins", "include", "requirements.lock")
 """What decides how Sevenfold behaves. Changes elsewhere, as in tests and documents, make no tree dirty."""
 
+NO_CODE = (":(exclude)*.ipynb",)
+"""What people work in and no activity runs: saving a notebook makes no tree dirty."""
+
 
 @dataclass(frozen=True)
 class Code:
@@ -32,7 +35,7 @@ def code(repository: Path = REPOSITORY) -> Code:
     commit = _git(repository, "rev-parse", "HEAD")
     if commit is None:
         return Code(f"files-{_hash_of_files(repository)}", ())
-    status = _git(repository, "status", "--porcelain", "--untracked-files=all", "--", *CODE) or ""
+    status = _git(repository, "status", "--porcelain", "--untracked-files=all", "--", *CODE, *NO_CODE) or ""
     return Code(commit.strip(), tuple(line[3:] for line in status.splitlines()))
 
 
@@ -72,6 +75,6 @@ def _hash_of_files(repository: Path) -> str:
     for name in CODE:
         below = repository / name
         for path in sorted([below] if below.is_file() else below.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".ipynb":
                 digest.update(str(path.relative_to(repository)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:40]

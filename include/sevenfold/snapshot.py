@@ -1,8 +1,9 @@
 """A model's data as files: one Parquet file of rows and one of labels a day, and a manifest of their hashes.
 
 A snapshot is made once, at first use, and never changes: its folder is named after what makes it (the
-source's version, the model's data code, the features it lists). What the manifest does not vouch for is not
-read.
+source's version, the model's data code, the days and the features that it lists). A later one writes only the
+partitions whose content is new; the others are the files of an earlier snapshot (hard links). What the
+manifest does not vouch for is not read.
 
     <data>/<model>/<12 hex>/manifest.json
     <data>/<model>/<12 hex>/rows/2013-04-05.parquet    id, time, day, features, groups, whatever else
@@ -16,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -191,11 +193,11 @@ def write(
     """
     rows, labels = check(spec, rows, labels)
     days = _by_day(rows)
-    if not spec.data.empty_days:
-        _no_gaps(spec, list(days))
+    _as_declared(spec, list(days))
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     for left_behind in [folder, *folder.parent.glob(f".{folder.name}-*")]:  # by a process that was killed
         shutil.rmtree(left_behind, ignore_errors=True)
+    earlier = _partitions(folder.parent)
     half = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         manifest: dict[str, Any] = {
@@ -209,11 +211,17 @@ def write(
         for kind, table in (("rows", rows), ("labels", labels.drop_columns("day"))):
             (half / kind).mkdir()
             places = _by_day(labels) if kind == "labels" else days
+            kept = 0
             for day in days:
                 start, length = places.get(day, (0, 0))
-                entry = _write_file(half / kind / f"{day}.parquet", table.slice(start, length))
+                path = half / kind / f"{day}.parquet"
+                content = _parquet(table.slice(start, length))
+                digest = hashlib.sha256(content).hexdigest()
+                kept += _write_partition(path, content, earlier.get(digest))
+                entry = {"rows": length, "bytes": len(content), "sha256": digest}
                 manifest["days"][day.isoformat()][kind] = entry
-            progress(f"wrote the {kind} of {len(days)} days")
+            unchanged = f"; {kept} more have not changed since an earlier snapshot" if kept else ""
+            progress(f"wrote the {kind} of {len(days) - kept} days{unchanged}")
         (half / "manifest.json").write_text(json.dumps(manifest, indent=1))
         half.rename(folder)
     finally:
@@ -255,9 +263,9 @@ def check(spec: ModelSpec, rows: pa.Table, labels: pa.Table) -> tuple[pa.Table, 
 
 
 def _recipe(spec: ModelSpec) -> str:
-    """SHA-256 of what makes the data: the format, the source's version, the data code, the listed columns."""
+    """SHA-256 of what makes the data: format, version of the source, data code, covered days, columns."""
     version = metadata.version(spec.data.package) if spec.data.package else ""
-    parts = [str(FORMAT), version, *spec.columns, *spec.groups]
+    parts = [str(FORMAT), version, str(spec.data.starts), str(spec.data.ends), *spec.columns, *spec.groups]
     parts += [(spec.folder / name).read_text() for name in spec.data.code]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -273,24 +281,54 @@ def _by_day(table: pa.Table) -> dict[date, tuple[int, int]]:
     }
 
 
-def _no_gaps(spec: ModelSpec, days: list[date]) -> None:
-    if not days:
-        raise MissingDay(f"the data of {spec.name} have no rows at all")
+def _as_declared(spec: ModelSpec, days: list[date]) -> None:
+    """Raises unless the days are those that model.yaml says the data cover."""
+    starts, ends = spec.data.starts, spec.data.ends
+    stray = next((day for day in days if not starts <= day < ends), None)
+    if stray is not None:
+        raise BadData(
+            f"the source of {spec.name} has rows on {stray}, but model.yaml says that its data cover "
+            f"{starts} up to, not including, {ends}"
+        )
     known = set(days)
-    for number in range((days[-1] - days[0]).days + 1):
-        day = days[0] + timedelta(days=number)
-        if day not in known:
-            raise MissingDay(
-                f"the source of {spec.name} has no rows on {day}, a day between its first and last"
-            )
+    covered = (starts + timedelta(days=number) for number in range((ends - starts).days))
+    lacking = next((day for day in covered if day not in known), None)
+    if lacking is not None and not spec.data.empty_days:
+        raise MissingDay(
+            f"the source of {spec.name} has no rows on {lacking}, a day that model.yaml says its data cover"
+        )
 
 
-def _write_file(path: Path, table: pa.Table) -> dict[str, Any]:
+def _partitions(home: Path) -> dict[str, Path]:
+    """The files of all snapshots of a model, by the hash that their manifest gives them."""
+    found = {}
+    for path in home.glob("*/manifest.json"):
+        try:
+            days = json.loads(path.read_text())["days"]
+            entries = [(day, kind, of[kind]["sha256"]) for day, of in days.items() for kind in KINDS]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # what cannot be read cannot be shared
+        found.update({digest: path.parent / kind / f"{day}.parquet" for day, kind, digest in entries})
+    return found
+
+
+def _write_partition(path: Path, content: bytes, earlier: Path | None) -> bool:
+    """Puts the content at the path; True if it is the file of an earlier snapshot, so nothing was written."""
+    try:
+        if earlier is not None and earlier.read_bytes() == content:
+            os.link(earlier, path)
+            return True
+    except OSError:  # the file is gone, or its file system has no links
+        pass
+    path.write_bytes(content)
+    return False
+
+
+def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", use_dictionary=False, write_statistics=False)
-    content = sink.getvalue().to_pybytes()
-    path.write_bytes(content)
-    return {"rows": table.num_rows, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def _columns(table: pa.Table) -> dict[str, str]:

@@ -43,6 +43,8 @@ def test_a_commit_and_what_differs_from_it(repository: Path) -> None:
     git(repository, "commit", "-qm", "first")
     assert lineage.code(repository) == lineage.Code(git(repository, "rev-parse", "HEAD"), ())
     (repository / "notes.txt").write_text("not code")
+    (repository / "include" / "notebooks").mkdir()
+    (repository / "include" / "notebooks" / "ideas.ipynb").write_text("{}")
     assert lineage.code(repository).changed == ()
     (repository / "include" / "a.py").write_text("a = 2\n")
     (repository / "include" / "b.py").write_text("b = 1\n")
@@ -55,6 +57,8 @@ def test_without_git_the_files_themselves_are_hashed(
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(repository.parent))
     before = lineage.code(repository)
     assert before.commit.startswith("files-")
+    (repository / "include" / "ideas.ipynb").write_text("{}")
+    assert lineage.code(repository).commit == before.commit
     (repository / "include" / "a.py").write_text("a = 2\n")
     assert lineage.code(repository).commit != before.commit
     monkeypatch.setenv("PATH", "")

@@ -83,6 +83,56 @@ def test_the_digest_changes_with_window_and_knowledge_and_not_with_place(
     assert elsewhere.digest(day(0), day(9)) in digests
 
 
+def inodes(of: Snapshot) -> dict[str, tuple[int, int]]:
+    """Inode and time of the last change of every partition: the same only if it was not written again."""
+    files = [path for kind in snapshots.KINDS for path in (of.folder / kind).glob("*.parquet")]
+    return {str(path.relative_to(of.folder)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
+def covering(tmp_path: Path, ends: str) -> ModelSpec:
+    """The toy, its data covering the days before `ends`; each has a folder of models of its own."""
+    return toy.spec_in(tmp_path / ends, toy.MODEL_YAML.replace("ends: 2020-03-01", f"ends: {ends}"))
+
+
+def test_only_new_partitions_are_written(tmp_path: Path) -> None:
+    rows, labels = toy.build(lambda line: None)
+    home, said = tmp_path / "data" / "toy", []
+    soon = pc.less(rows["time"], pa.scalar(day(50), pa.timestamp("us", tz="UTC")))
+    known = pc.is_in(labels["id"], value_set=rows.filter(soon)["id"].combine_chunks())
+    first = write(covering(tmp_path, "2020-02-20"), home / "first", rows.filter(soon), labels.filter(known))
+    before = inodes(first)
+    grown = write(covering(tmp_path, "2020-03-01"), home / "grown", rows, labels, said.append)
+    assert len(before) == 100
+    assert {name: at for name, at in inodes(grown).items() if name in before} == before == inodes(first)
+    assert len(inodes(grown)) == 120
+    assert said[0] == "wrote the rows of 10 days; 50 more have not changed since an earlier snapshot"
+    assert first.digest(day(0), day(49)) == grown.digest(day(0), day(49))
+
+    late = labels.set_column(1, "label", pc.bit_wise_xor(labels["label"], pa.scalar(1, pa.int8())))
+    changed = write(covering(tmp_path, "2020-03-01"), home / "changed", rows, late)
+    moved = {name for name, at in inodes(changed).items() if at != inodes(grown)[name]}
+    assert {name.split("/")[0] for name in moved} == {"labels"}
+    assert len(moved) == 60
+    assert changed.digest(day(0), day(49)) != grown.digest(day(0), day(49))
+
+
+def test_a_longer_list_of_days_makes_a_new_snapshot(tmp_path: Path, made: Snapshot) -> None:
+    longer = covering(tmp_path, "2020-03-02")
+    with pytest.raises(MissingDay, match=r"has no rows on 2020-03-01, a day that model\.yaml says"):
+        snapshot(longer, tmp_path / "data")
+    assert [path.parent for path in (tmp_path / "data" / "toy").glob("*/manifest.json")] == [made.folder]
+
+
+def test_an_altered_partition_is_written_anew_and_not_shared(spec: ModelSpec, made: Snapshot) -> None:
+    rows, labels = toy.build(lambda line: None)
+    altered = made.folder / "rows" / "2020-01-07.parquet"
+    altered.write_bytes(altered.read_bytes()[:-9])
+    again = write(spec, made.folder.parent / "again", rows, labels)
+    assert same(again.rows(day(0), day(toy.DAYS)), rows)
+    kept = {name for name, at in inodes(again).items() if at == inodes(made)[name]}
+    assert set(inodes(again)) - kept == {"rows/2020-01-07.parquet"}
+
+
 def test_a_missing_day_is_named(made: Snapshot) -> None:
     with pytest.raises(
         MissingDay, match="the data of toy lack 2020-03-01 and 1 more days; they have 2020-01-01"
@@ -118,6 +168,12 @@ def test_a_source_with_a_hole_or_wrong_columns_leaves_nothing(spec: ModelSpec, t
         (rows.filter(hole), labels.filter(kept), MissingDay, "no rows on 2020-01-09"),
         (wrong_type, labels, BadData, "column height of the rows of toy must be a number, but is string"),
         (rows.drop_columns("colour"), labels, BadData, "rows of toy lack the column colour"),
+        (
+            _stray(rows),
+            labels,
+            BadData,
+            "rows on 2021-01-01, but model.yaml says that its data cover 2020-01-01",
+        ),
         (rows.slice(5), labels, BadData, "labels of toy name a row that does not exist: toy-00001"),
     ]
     for number, (bad_rows, bad_labels, error, message) in enumerate(faults):
@@ -133,14 +189,14 @@ def test_a_disk_that_fills_up_leaves_nothing(
     rows, labels = toy.build(lambda line: None)
     written = []
 
-    def full(path: Path, table: pa.Table) -> dict[str, object]:
+    def full(path: Path, content: bytes, earlier: Path | None) -> bool:
         written.append(path)
         if len(written) == 30:
             raise OSError(28, "No space left on device", str(path))
         path.write_bytes(b"half")
-        return {"rows": 0, "bytes": 0, "sha256": ""}
+        return False
 
-    monkeypatch.setattr(snapshots, "_write_file", full)
+    monkeypatch.setattr(snapshots, "_write_partition", full)
     with pytest.raises(OSError, match="No space left"):
         write(spec, tmp_path / "data" / "toy" / "abc", rows, labels)
     assert list((tmp_path / "data" / "toy").iterdir()) == []
@@ -161,6 +217,15 @@ def test_rows_are_put_in_the_order_of_time(spec: ModelSpec) -> None:
     backwards = rows.take(list(range(rows.num_rows))[::-1])
     ordered, _ = check(spec, backwards, labels)
     assert same(ordered, rows)
+
+
+def _stray(rows: pa.Table) -> pa.Table:
+    """The rows, those of the last day dated a year later."""
+    days = [
+        value.replace(year=2021, month=1, day=1) if value >= date(2020, 2, 29) else value
+        for value in rows["day"].to_pylist()
+    ]
+    return rows.set_column(2, "day", pa.array(days, pa.date32()))
 
 
 def _make(models: Path, data: Path, queue: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
