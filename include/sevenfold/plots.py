@@ -50,10 +50,14 @@ def series(
     ylabel: str,
     events: Sequence[tuple[datetime | float, str]] = (),
     limits: Mapping[str, float] | None = None,
+    *,
+    xlabel: str = "",
+    log: bool = False,
 ) -> Path:
     """Lines over time. `lines` maps a label to (y, low, high), each as long as `x`; low and high may be None.
 
-    `events` are vertical lines with a text (a promotion, an alarm), `limits` horizontal dashed ones.
+    `events` are vertical lines with a text (a promotion, an alarm), `limits` horizontal dashed ones. `xlabel`
+    says what `x` is if not time; with `log` the values' axis is logarithmic.
     """
     with _axes(path) as axes:
         for index, (label, (y, low, high)) in enumerate(lines.items()):
@@ -72,9 +76,12 @@ def series(
                 0.99 - 0.07 * (number % 4),
             )  # heights differ, so that neighbours' texts stay apart
             axes.annotate(text, place, (3, 0), ("data", "axes fraction"), "offset points", va="top", **SMALL)
-        axes.set(title=title, ylabel=ylabel)
+        axes.set(title=title, ylabel=ylabel, xlabel=xlabel)
+        if log:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
         if lines:
-            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=3)
+            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.2 if xlabel else -0.12), ncols=3)
         if len(x) and isinstance(x[0], datetime):
             _dates(axes)
     return Path(path)

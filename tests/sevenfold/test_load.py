@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sevenfold.load import Kind, LoadResult, Schedule, generate
+from sevenfold.load import Kind, LoadResult, Schedule, Step, carried, generate, knee
+from sevenfold.load.report import load_page
 
 KINDS = [Kind("1 row", "/infer", ['{"a": 1}']), Kind("8 rows", "/infer", ['{"a": [1, 2]}'])]
 
@@ -76,6 +77,33 @@ def test_a_stall_and_failures_are_counted_from_the_schedule(tmp_path: Path) -> N
     assert not (tmp_path / "plan.json").exists()
 
 
+def test_a_ramp_goes_as_far_as_the_service_can_follow(tmp_path: Path) -> None:
+    """A server that answers one request at a time, in 20 ms, carries 50 a second and not 200."""
+    one = threading.Lock()
+
+    def slowly(now: float) -> int:
+        with one:
+            time.sleep(0.02)
+        return 200
+
+    with server(slowly) as url:
+        ramp = Schedule.ramp((20, 200, 400), 1.0)
+        schedule = Schedule.steady(20, 0.5, name="usual").then(ramp)
+        headers = {"x-key": "opensesame"}
+        result = generate(
+            url, KINDS[:1], schedule, folder=tmp_path, headers=headers, users=16, explore_from=0.5
+        )
+    assert [step.start for step in schedule.steps] == pytest.approx([0.0, 0.5, 1.5, 2.5])
+    assert result.at_s.max() < 2.6, "it ends soon after it cannot follow"
+    usual, first, second = carried(result, schedule.steps[:3], limit_ms=300)
+    assert (usual.name, usual.rate, usual.requests) == ("usual", 20, 10)
+    assert first.kept_up and first.throughput == pytest.approx(20, abs=6)
+    assert not second.kept_up and second.throughput < 60 and second.p95 > 300
+    assert knee([usual, first, second]) == 20
+    page = load_page("A test", result, schedule.steps, 300, ["It is slow."])
+    assert page.count("data:image/png") == 3 and "It is slow." in page and "usual" in page
+
+
 def test_requests_that_are_never_answered_are_errors_that_waited_until_the_end(tmp_path: Path) -> None:
     def hang(now: float) -> int:
         time.sleep(30)
@@ -106,6 +134,33 @@ def test_the_interval_sees_that_neighbours_share_a_queue() -> None:
     assert value == pytest.approx(heap_value)
     assert heap_high - heap_low >= high - low
     assert (heap_low, heap_high) == (5.0, 50.0)
+
+
+def test_steps_of_one_name_and_rate_are_one_and_the_highest_carried_rate_is_the_knee() -> None:
+    result = made([10.0] * 100 + [900.0] * 100 + [10.0] * 100 + [900.0] * 100)
+    steps = [Step("turn", 100, at, at + 1) for at in (0, 2)] + [Step("ramp", 50, 1, 2)]
+    turn, ramp = carried(result, steps, limit_ms=100)
+    assert (turn.requests, turn.p99, turn.kept_up) == (200, 10.0, True)
+    assert (ramp.requests, ramp.p50, ramp.kept_up, ramp.in_time) == (100, 900.0, False, 0.0)
+    assert knee([turn, ramp]) == 100
+    assert knee([ramp]) == 0
+    assert carried(result, [Step("never", 100, 9, 10)], limit_ms=100) == []
+    assert result.during([]).requests == 0
+
+
+def test_refusals_that_come_at_once_are_errors_and_no_knee() -> None:
+    result = made([1.0] * 100)
+    refused = LoadResult(
+        result.at_s,
+        result.latency_ms,
+        result.service_ms,
+        result.status * 0 + 503,
+        result.kind,
+        ["1 row"],
+        Path(),
+    )
+    [one] = carried(refused, [Step("all", 100, 0, 1)], limit_ms=100)
+    assert (one.errors, one.throughput, one.kept_up) == (100, 0.0, True)
 
 
 def test_warm_up_is_set_apart() -> None:

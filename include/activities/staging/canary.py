@@ -13,7 +13,7 @@ import numpy as np
 from sevenfold.activity import Activity, run
 from sevenfold.asking import bodies
 from sevenfold.canary import key, measure_arms, verdict_so_far
-from sevenfold.load import Kind, LoadResult, Schedule, generate
+from sevenfold.load import Kind, LoadResult, Schedule, Step, generate
 from sevenfold.rollout import Arm
 from sevenfold.snapshot import snapshot
 from sevenfold.trial import Target, on_trial
@@ -55,6 +55,7 @@ def plan(rate: float, *, alone: bool) -> tuple[Schedule, list[tuple[float, float
     due: list[float] = []
     side: list[int] = []
     intervals: list[tuple[float, float, float]] = []
+    shown: list[Step] = []
     start = 0.0
     for share, seconds in STEPS:
         number = round(rate * seconds)
@@ -63,8 +64,9 @@ def plan(rate: float, *, alone: bool) -> tuple[Schedule, list[tuple[float, float
         side += [CANDIDATE if mine else CHAMPION for mine in drawn]
         edges = np.arange(start, start + seconds + INTERVAL_S / 2, INTERVAL_S)
         intervals += [(float(a), float(b), share) for a, b in pairwise(edges)]
+        shown.append(Step(f"{share:.0%}", rate, start, start + seconds))
         start += seconds
-    return Schedule(tuple(due), tuple(side)), intervals
+    return Schedule(tuple(due), tuple(side), tuple(shown)), intervals
 
 
 def kinds(activity: Activity, sides: list[Target]) -> list[Kind]:

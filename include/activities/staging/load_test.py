@@ -1,77 +1,169 @@
-"""The SLA's rate, then four times as much, on the real gateway: errors and latency as callers meet them."""
+"""The SLA's rate, in turns with the champion's, then a ramp to the knee, on the real gateway."""
 
 from __future__ import annotations
 
 import tempfile
-from datetime import timedelta
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from sevenfold.activity import Activity, run
-from sevenfold.asking import bodies
-from sevenfold.load import Kind, Schedule, generate
-from sevenfold.snapshot import snapshot
-from sevenfold.trial import Target, on_trial
+from sevenfold.canary import metrics
+from sevenfold.load import LoadResult, Schedule, Step, carried, generate, knee
+from sevenfold.load.replay import MIX, replayed
+from sevenfold.load.report import load_page
+from sevenfold.rules.latency_pairs import paired_runs
+from sevenfold.trial import on_trial
 
 WARM_UP_S = 1.0
-SUSTAINED_REQUESTS = 1050
-"""At the SLA's rate: what a bound on the 99th percentile asks for at least."""
-SUSTAINED_S = (3.0, 20.0)
-ALL_REQUESTS = 3100
-"""Sustained and burst: 3,000 without an error prove that fewer than 1 in 1,000 fail."""
-BURST = 4.0
-SMALL_BATCH = 8
+PROMISED_REQUESTS, PROMISED_S = 1000, (3.0, 20.0)
+"""At the SLA's rate, where the gate does not ask for more, and the shortest and longest time that takes."""
+MORE = 1.05
+"""A little more than asked, for what a retry of the generator or a rounding may cost."""
+PAIRS = 10
+"""Turns of candidate and champion; fewer leave the bound on their ratio too wide (research: 10 at least)."""
+CHAMPIONS_PART = 0.5
+"""A champion's turn, in lengths of the candidate's: its median needs no longer one."""
+CLIMB = ((2.0, 0.1), (4.0, 0.4), (6.0, 0.5))
+"""Times the SLA's rate, and the part each has of the requests that are still needed to prove few errors."""
+EXPLORE, EXPLORE_S = (8.0, 12.0, 16.0, 24.0, 32.0, 48.0), 0.6
+"""Times the SLA's rate, as far as the service can follow."""
+PROMISED, CHAMPION, RAMP = "promised rate", "champion's turn", "ramp"
 
 
 def main(activity: Activity) -> None:
-    """Error rate on everything, p99 at the SLA's rate, throughput under the burst."""
-    sla = activity.spec.serving.sla
-    schedule, burst_at = plan(sla.rate)
-    with on_trial(activity, "staging", keep=True) as target, tempfile.TemporaryDirectory() as folder:
-        with activity.phase(f"{len(schedule.due):,} requests in {schedule.due[-1]:.0f} s, open workload"):
+    """Error rate, p99 and latency beside the champion's at the SLA's rate; headroom up to the knee."""
+    sla, champion = activity.spec.serving.sla, activity.champion
+    schedule, explore_from = plan(
+        sla.rate,
+        promised=_needed(activity, "p99_ms", PROMISED_REQUESTS),
+        everything=_needed(activity, "error_rate", PROMISED_REQUESTS),
+        compared=champion is not None,
+    )
+    with ExitStack() as trials, tempfile.TemporaryDirectory() as folder:
+        target = trials.enter_context(on_trial(activity, "staging", keep=True))
+        kinds = replayed(activity, target.path)
+        if champion is None:
+            activity.progress("no champion: nothing to take turns with")
+        else:
+            beside = trials.enter_context(on_trial(activity, "staging-champion", champion.id, keep=True))
+            kinds += replayed(activity, beside.path)
+        with activity.phase(f"{len(schedule.due):,} requests in {schedule.seconds:.0f} s, open workload"):
             found = generate(
-                target.host, kinds(activity, target), schedule, folder=Path(folder), headers=target.headers
+                target.host,
+                kinds,
+                schedule,
+                folder=Path(folder),
+                headers=target.headers,
+                explore_from=explore_from,
             )
-        activity.report("locust.html", found.report.read_bytes(), "Load test (Locust)")
-    counted = found.due(WARM_UP_S)
-    sustained, burst = found.due(WARM_UP_S, burst_at), found.due(burst_at)
-    p99, low, high = sustained.percentile(99)
-    errors, n = counted.errors, counted.requests
-    activity.measure("error_rate", errors / n, unit="share", n=n, counts={"bad": errors, "n": n})
-    activity.measure("p99_ms", p99, unit="ms", n=sustained.requests, low=low, high=high)
-    activity.measure("throughput", burst.throughput, unit="requests/s", n=burst.requests)
-    closed_loop = float(np.percentile(sustained.service_ms, 99))
-    activity.progress(
-        f"p99 {p99:.1f} ms at {sla.rate:g}/s (a closed loop would say {closed_loop:.1f}), "
-        f"{burst.percentile(99)[0]:.1f} ms at {sla.rate * BURST:g}/s; {errors} errors in {n:,} requests"
+        activity.report("locust.html", found.report.read_bytes(), "Load test, Locust's own report")
+    sentences = measure(activity, found, schedule.steps, explore_from)
+    for sentence in sentences:
+        activity.progress(sentence)
+    activity.report(
+        "load.html",
+        load_page(f"{activity.spec.title}: load test", found, mine(schedule.steps), sla.p99_ms, sentences),
+        "Load test: throughput, latency, knee",
     )
 
 
-def plan(rate: float) -> tuple[Schedule, float]:
-    """Warm-up, the SLA's rate, a burst; and the second at which the burst begins."""
-    mix = (0, 0, 0, 1)  # three single rows, then a small batch
-    shortest, longest = SUSTAINED_S
-    sustained_s = min(max(SUSTAINED_REQUESTS / rate, shortest), longest)
-    burst_s = max(1.0, (ALL_REQUESTS - sustained_s * rate) / (rate * BURST))
-    steady = Schedule.steady(rate, WARM_UP_S + sustained_s, mix)
-    both = steady.then(Schedule.steady(rate * BURST, burst_s, mix))
-    return both, both.due[len(steady.due)]
+def plan(rate: float, promised: int, everything: int, *, compared: bool) -> tuple[Schedule, float]:
+    """Warm-up, the SLA's rate in turns with the champion, the climb; and the second where exploring begins.
+
+    Args:
+        rate: the SLA's, requests a second.
+        promised: requests needed at this rate.
+        everything: requests needed in all to prove that few fail.
+        compared: whether there is a champion to take turns with.
+    """
+    shortest, longest = PROMISED_S
+    promised_s = min(max(MORE * promised / rate, shortest), longest)
+    whole = Schedule.steady(rate, WARM_UP_S, MIX, "warm-up")
+    if compared:
+        theirs = tuple(place + max(MIX) + 1 for place in MIX)
+        turns = [
+            Schedule.steady(rate, promised_s / PAIRS, MIX, PROMISED),
+            Schedule.steady(rate, CHAMPIONS_PART * promised_s / PAIRS, theirs, CHAMPION),
+        ]
+        for pair in range(PAIRS):  # A B, B A, A B ...: what slowly changes meets both
+            whole = whole.then(*(turns if pair % 2 == 0 else turns[::-1]))
+    else:
+        whole = whole.then(Schedule.steady(rate, promised_s, MIX, PROMISED))
+    needed = max(0.0, MORE * everything - promised_s * rate)
+    for times, part in CLIMB:
+        seconds = max(EXPLORE_S, part * needed / (times * rate))
+        whole = whole.then(Schedule.steady(times * rate, seconds, MIX, RAMP))
+    ramp = Schedule.ramp([times * rate for times in EXPLORE], EXPLORE_S, MIX, RAMP)
+    return whole.then(ramp), whole.seconds
 
 
-def kinds(activity: Activity, target: Target) -> list[Kind]:
-    """Single rows and small batches out of the newest days."""
-    end = activity.promotion.as_of
-    rows = snapshot(activity.spec, activity.settings.data).rows(end - timedelta(days=3), end)
-    rows = rows.slice(max(0, rows.num_rows - 100 * SMALL_BATCH))
-    path = f"{target.path}/infer"
-    return [
-        Kind(name, path, [body.decode() for body in bodies(activity.spec, part, size)])
-        for name, part, size in (
-            ("1 row", rows.slice(0, 200), 1),
-            (f"{SMALL_BATCH} rows", rows, SMALL_BATCH),
-        )
+def mine(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps that say something of the candidate."""
+    return tuple(step for step in steps if step.name in (PROMISED, RAMP))
+
+
+def measure(activity: Activity, found: LoadResult, steps: tuple[Step, ...], explore_from: float) -> list[str]:
+    """Leaves the readings, and says in sentences what they are."""
+    sla = activity.spec.serving.sla
+    ours = found.where(found.kind <= max(MIX))
+    promised = ours.during([step for step in steps if step.name == PROMISED])
+    counted = ours.due(WARM_UP_S, explore_from)
+    p99, low, high = promised.percentile(99)
+    errors, n = counted.errors, counted.requests
+    activity.measure("error_rate", errors / n, unit="share", n=n, counts={"bad": errors, "n": n})
+    activity.measure("p99_ms", p99, unit="ms", n=promised.requests, low=low, high=high)
+    followed = carried(ours, mine(steps), sla.p99_ms)
+    most = knee(followed)
+    activity.measure("headroom", most / sla.rate, unit="times the SLA's rate", n=len(followed))
+    said = [
+        f"At the promised {sla.rate:g} requests a second 99 of 100 are answered within {p99:.1f} ms "
+        f"(a closed loop would say {float(np.percentile(promised.service_ms, 99)):.1f}).",
+        f"One replica carries {most:,.0f} requests a second, {most / sla.rate:g} times the promised rate.",
+        f"{errors} of {n:,} requests up to {CLIMB[-1][0]:g} times that rate failed.",
     ]
+    theirs = measure_pairs(activity, found, steps)
+    return [*said, theirs] if theirs else said
+
+
+def measure_pairs(activity: Activity, found: LoadResult, steps: tuple[Step, ...]) -> str | None:
+    """Leaves the ratio of the median latencies of candidate and champion, from their turns.
+
+    The median, as a turn is too short for its slowest requests to say more than what the machine was doing.
+    """
+    medians = {
+        name: [
+            part.percentiles(50)[0]
+            for step in steps
+            if step.name == name and (part := found.due(step.start, step.end)).requests
+        ]
+        for name in (PROMISED, CHAMPION)
+    }
+    if activity.champion is None or not medians[CHAMPION]:
+        return None
+    counts = paired_runs(medians[PROMISED], medians[CHAMPION])
+    both = [float(np.median(medians[name])) for name in (PROMISED, CHAMPION)]
+    activity.measure(
+        "latency",
+        both[0],
+        unit="ms",
+        n=int(counts["pairs"]),
+        baseline="champion",
+        baseline_candidate=activity.champion.id,
+        baseline_value=both[1],
+        counts=counts,
+    )
+    ratio = float(np.exp(counts["mean_log_ratio"]))
+    return (
+        f"In {PAIRS} turns the candidate's median latency was {both[0]:.2f} ms, the champion's "
+        f"{both[1]:.2f}: a ratio of {ratio:.2f}."
+    )
+
+
+def _needed(activity: Activity, metric: str, default: int) -> int:
+    """The sample that the gate asks of a metric."""
+    return next((one.min_sample for one in metrics(activity) if one.metric == metric), default)
 
 
 if __name__ == "__main__":

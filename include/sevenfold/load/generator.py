@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 
 from sevenfold.errors import SevenfoldError
@@ -15,6 +16,8 @@ from sevenfold.load.result import LoadResult
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 LEAD_S = 0.5
+BEHIND_S = 0.5
+"""A queue that nothing above the knee works off: nobody waits for longer to be told."""
 START_LIMIT_S = 60.0
 """Locust's imports take 2 CPU seconds; on a busy machine many more."""
 
@@ -35,26 +38,63 @@ class Kind:
 
 
 @dataclass(frozen=True)
+class Step:
+    """A stretch of a schedule with one offered rate (requests a second), from `start` to `end` seconds."""
+
+    name: str
+    rate: float
+    start: float
+    end: float
+
+    def later(self, seconds: float) -> Step:
+        """The same, so many seconds later."""
+        return replace(self, start=self.start + seconds, end=self.end + seconds)
+
+
+@dataclass(frozen=True)
 class Schedule:
-    """When each request is due, in seconds from the start and rising, and of which kind it is."""
+    """When each request is due, in seconds from the start and rising, of which kind it is, and the steps."""
 
     due: tuple[float, ...]
     kind: tuple[int, ...]
+    steps: tuple[Step, ...]
 
     @classmethod
-    def steady(cls, rate: float, seconds: float, kinds: Sequence[int] = (0,)) -> Schedule:
-        """`rate` requests a second at equal distances, the kinds in turn."""
+    def steady(
+        cls, rate: float, seconds: float, kinds: Sequence[int] = (0,), name: str = "steady"
+    ) -> Schedule:
+        """One step: `rate` requests a second at equal distances, the kinds in turn."""
         number = max(1, round(rate * seconds))
         return cls(
             tuple(index / rate for index in range(number)),
             tuple(kinds[index % len(kinds)] for index in range(number)),
+            (Step(name, rate, 0.0, number / rate),),
         )
 
-    def then(self, other: Schedule) -> Schedule:
-        """`other` after this one, as if it had gone on."""
-        distance = self.due[-1] / max(1, len(self.due) - 1)
-        offset = self.due[-1] + distance
-        return Schedule((*self.due, *(offset + due for due in other.due)), (*self.kind, *other.kind))
+    @classmethod
+    def ramp(
+        cls, rates: Sequence[float], seconds: float, kinds: Sequence[int] = (0,), name: str = "ramp"
+    ) -> Schedule:
+        """One step of so many seconds for each rate."""
+        first, *others = (cls.steady(rate, seconds, kinds, name) for rate in rates)
+        return first.then(*others)
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes to send everything."""
+        return self.steps[-1].end
+
+    def then(self, *others: Schedule) -> Schedule:
+        """The others after this one, each where the one before it ends."""
+        whole = self
+        for other in others:
+            offset = whole.seconds
+            whole = Schedule(
+                (*whole.due, *(offset + due for due in other.due)),
+                (*whole.kind, *other.kind),
+                (*whole.steps, *(step.later(offset) for step in other.steps)),
+            )
+        return whole
 
 
 def generate(
@@ -66,6 +106,7 @@ def generate(
     headers: Mapping[str, str] | None = None,
     users: int = 64,
     timeout_s: float = 2.0,
+    explore_from: float = inf,
 ) -> LoadResult:
     """Posts the requests of `schedule` to `host`, each at its time, whatever the answers to others take.
 
@@ -77,6 +118,8 @@ def generate(
         headers: headers of each request, such as the caller's token.
         users: most requests that can be under way at once.
         timeout_s: a request that takes longer has failed.
+        explore_from: from this second of the schedule on the run ends as soon as a request leaves
+            `BEHIND_S` too late, and what was not due by then is left out: a ramp goes as far as it can.
 
     Raises:
         LoadError: Locust did not run or left no samples.
@@ -91,6 +134,8 @@ def generate(
         "users": users,
         "lead_s": LEAD_S,
         "timeout_s": timeout_s,
+        "explore_from": min(explore_from, schedule.seconds),
+        "behind_s": BEHIND_S,
         "headers": {"content-type": "application/json", **(headers or {})},
         "kinds": [asdict(kind) for kind in kinds],
         "samples": str(samples),

@@ -57,6 +57,9 @@ class Scheduled(FastHttpUser):
         due = due_at(index)
         gevent.sleep(max(0.0, due - time.perf_counter()))
         sent = time.perf_counter()
+        if DUE[index] >= PLAN["explore_from"] and sent - due > PLAN["behind_s"]:
+            gevent.spawn(self.environment.runner.quit)
+            raise StopUser
         with self.client.post(
             kind["path"], data=body, headers=PLAN["headers"], name=kind["name"], catch_response=True
         ) as response:
@@ -74,10 +77,12 @@ def due_at(index: int) -> float:
 
 @events.quitting.add_listener
 def write(**_: Any) -> None:
-    """Leaves one row a request; one that was due and never answered has waited until now and has status 0."""
+    """Leaves one row a request that was due; one that was never answered has waited until now, status 0."""
     now = time.perf_counter()
     rows = []
     for index in range(len(DUE)):
+        if index not in SAMPLES and DUE[index] >= PLAN["explore_from"] and due_at(index) > now:
+            break  # the ramp ended before
         latency, service, status = SAMPLES.get(index) or (max(0.0, now - due_at(index)), 0.0, 0)
         rows.append((DUE[index], latency, service, status, KIND[index]))
     Path(PLAN["samples"]).write_text(json.dumps(rows))

@@ -6,9 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from sevenfold.load.generator import Step
 
 Floats = NDArray[np.float64]
 
@@ -58,9 +62,27 @@ class LoadResult:
         span = float((self.at_s + self.latency_ms / 1e3).max() - self.at_s.min())
         return (self.requests - self.errors) / max(span, 1e-3)
 
+    def answered(self, start: float, end: float) -> float:
+        """Answers with 200 a second that came in at start <= seconds < end, whenever they were asked for."""
+        came = self.at_s + self.latency_ms / 1e3
+        return int(((came >= start) & (came < end) & (self.status == 200)).sum()) / (end - start)
+
     def due(self, start: float, end: float = np.inf) -> LoadResult:
         """The requests that were due at start <= seconds < end."""
         return self.where((self.at_s >= start) & (self.at_s < end))
+
+    def during(self, steps: Sequence[Step]) -> LoadResult:
+        """The requests that were due in one of the steps."""
+        inside = np.zeros(self.requests, np.bool_)
+        for step in steps:
+            inside |= (self.at_s >= step.start) & (self.at_s < step.end)
+        return self.where(inside)
+
+    def percentiles(self, *q: float) -> list[float]:
+        """Percentiles (0 to 100) of the latency in ms; NaN without a request."""
+        if not self.requests:
+            return [np.nan for _ in q]
+        return [float(value) for value in np.percentile(self.latency_ms, q)]
 
     def percentile(self, q: float, kind: str | None = None) -> tuple[float, float, float]:
         """Percentile q (0 to 100) of the latency in ms, and its 95 % interval.
@@ -71,6 +93,8 @@ class LoadResult:
         """
         chosen = slice(None) if kind is None else np.array(self.kinds)[self.kind] == kind
         blocks = [block for block in np.array_split(self.latency_ms[chosen], BLOCKS) if len(block)]
+        if not blocks:
+            return np.nan, np.nan, np.nan
         value = float(np.percentile(np.concatenate(blocks), q))
         random = np.random.default_rng(0)
         drawn = random.integers(len(blocks), size=(500, len(blocks)))

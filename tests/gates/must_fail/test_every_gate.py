@@ -69,6 +69,11 @@ def share(of: Metric, good: bool) -> list[Measurement]:
     return [reading(of, 0.0, counts=counts, interval="1" if of.polled else None)]
 
 
+def pairs(of: Metric, good: bool) -> list[Measurement]:
+    counts = {"mean_log_ratio": 0.0 if good else 1.0, "se": 0.02, "pairs": 10.0}
+    return [reading(of, 5.0, baseline_value=5.0, counts=counts)]
+
+
 _MADE: dict[str, Callable[[Metric, bool], list[Measurement]]] = {
     "at_most": absolute,
     "at_least": absolute,
@@ -79,6 +84,7 @@ _MADE: dict[str, Callable[[Metric, bool], list[Measurement]]] = {
     "fairness": gap,
     "rate_ratio": live,
     "binomial": share,
+    "latency_pairs": pairs,
 }
 
 
