@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,8 @@ from models.flight_delay.network import build
 from sevenfold import artefact, training
 from sevenfold.settings import REPOSITORY
 from sevenfold.tabular import BadColumns, Encoder
-from sevenfold.training import CannotLearn, Examples, TrainingSettings
+from sevenfold.training import BadCheckpoint, CannotLearn, Examples, TrainingSettings
+from sevenfold.training.checkpoint import NotWritten
 
 SETTINGS = TrainingSettings(epochs=4, batch_size=128, learning_rate=0.01, checkpoint_steps=3)
 HYPERPARAMETERS = {"hidden": 16, "dropout": 0.2}
@@ -68,15 +72,16 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from sevenfold import training
+from sevenfold.training import checkpoint
 from tests.sevenfold.test_training import SETTINGS, STOPPING, TRAINING, network, weights
 net = network()
-steps = training._Run.save
+steps = checkpoint.Run.save
 def dying(run):
     steps(run)
     if run.step >= int(sys.argv[2]):
         import os, signal
         os.kill(os.getpid(), signal.SIGKILL)
-training._Run.save = dying
+checkpoint.Run.save = dying
 training.fit(net, TRAINING, STOPPING, SETTINGS, Path(sys.argv[1]))
 """
 
@@ -100,17 +105,26 @@ def test_killed_and_resumed_it_ends_bit_for_bit_the_same(tmp_path: Path, step: i
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("left", ["other settings", "rubbish", "half a file"])
-def test_a_checkpoint_of_another_run_is_not_continued(tmp_path: Path, left: str) -> None:
+def test_a_checkpoint_of_another_run_is_not_continued(tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
-    if left == "rubbish":
-        path.write_bytes(b"no checkpoint")
-    else:
-        trained(path, replace(SETTINGS, learning_rate=0.001))
-        if left == "half a file":
-            path.write_bytes(path.read_bytes()[:500])
+    trained(path, replace(SETTINGS, learning_rate=0.001))
     _, fitted = trained(path)
     assert fitted.resumed_at == 0
+
+
+@pytest.mark.parametrize("damage", ["rubbish", "half a file", "one bit"])
+def test_a_damaged_checkpoint_is_said_and_left_alone(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "c.pt"
+    trained(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(
+        {"rubbish": b"no checkpoint", "half a file": bytes(content[:500]), "one bit": bytes(content)}[damage]
+    )
+    left = path.read_bytes()
+    with pytest.raises(BadCheckpoint, match=r"c\.pt is damaged .* remove it, and training begins anew"):
+        trained(path)
+    assert path.read_bytes() == left
 
 
 def test_a_finished_checkpoint_trains_no_further(tmp_path: Path) -> None:
@@ -149,26 +163,32 @@ def test_a_loss_that_is_not_a_number_ends_with_a_sentence(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system refuses to let a file of this process grow beyond `size` bytes, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    save, saved = torch.save, []
 
-    def full(state: dict[str, Any], file: Any) -> None:
-        saved.append(state["step"])
-        if len(saved) == 3:
-            file.write(b"half")
-            raise OSError(28, "No space left on device")
-        save(state, file)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", full)
-        with pytest.raises(OSError, match="No space left"):
-            trained(tmp_path / "c.pt")
-    assert [path.name for path in tmp_path.iterdir()] == ["c.pt"]
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path) -> None:
     whole, _ = trained(tmp_path / "whole.pt")
-    resumed, fitted = trained(tmp_path / "c.pt")
-    assert fitted.resumed_at == saved[1]
+    beginning = replace(SETTINGS, epochs=1, checkpoint_steps=100)
+    trained(tmp_path / "beginning.pt", beginning)
+    with_best_weights = (tmp_path / "beginning.pt").stat().st_size
+    path = tmp_path / "disk" / "c.pt"
+    with (  # the first epoch's checkpoints, without best weights yet, fit; the one after it does not
+        files_of_at_most(with_best_weights - 1000),
+        pytest.raises(NotWritten, match=r"of step 8 could not be written to .* \(File too large\)") as error,
+    ):
+        trained(path)
+    assert error.value.retry
+    assert [file.name for file in path.parent.iterdir()] == ["c.pt"]
+    resumed, fitted = trained(path)
+    assert fitted.resumed_at == 6
     assert weights(resumed) == weights(whole)
 
 
