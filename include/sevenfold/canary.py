@@ -32,7 +32,9 @@ def steps_of(activity: Activity) -> list[Step]:
     gate = load_gate(activity.settings.models, promotion.model, promotion.environment)
     if not gate.steps:
         path = gate_path(activity.settings.models, promotion.model, promotion.environment)
-        raise SevenfoldError(f"{path} has no steps: say by which shares of the live requests the canary grows")
+        raise SevenfoldError(
+            f"{path} has no steps: say by which shares of the live requests the canary grows"
+        )
     return [
         Step(step.share, step.requests, step.bake.total_seconds(), step.deadline.total_seconds())
         for step in gate.steps

@@ -147,22 +147,17 @@ def promote(
 @app.command()
 def rollback(model: Model, reason: Reason) -> None:
     """Give all traffic back to the previous champion, now. Works with Airflow down."""
-    from sevenfold import release
-    from sevenfold.reconciler import reconcile_now
+    from sevenfold.cluster import local_cluster
+    from sevenfold.going_back import go_back, tidy
     from sevenfold.spec import load_spec
     from sevenfold.store import open_store
 
     with one_sentence():
-        load_spec(model)
-        store = open_store()
-        champion = release.row(store, model).champion
-        if champion is None:
-            raise SevenfoldError(f"{model} has no champion, so there is nothing to roll back")
-        row = release.roll_back(store, model, champion=champion, by=_me(), reason=reason)
-        reconcile_now(store, model, settings())
-        console.print(f"{model} is served by {row.champion} (generation {row.generation})")
-        how = f'make resume MODEL={model} REASON="..."'
-        console.print(f"no candidate is promoted until you say {how}; held: {row.held}", markup=False)
+        spec, cluster = load_spec(model), local_cluster()
+        replicas = spec.serving.replicas
+        row = go_back(open_store(), cluster, model, by=_me(), reason=reason, replicas=replicas, say=_tell)
+        tidy(cluster, model, row, _tell)
+        _tell(f'no candidate is promoted until you say make resume MODEL={model} REASON="..."')
 
 
 @app.command()
@@ -262,6 +257,10 @@ def override(
         until = expires.replace(tzinfo=UTC)
         ended = exempt(store, promotion, _me(), approved_by, reason, scope, until)
         console.print(f"{ended.id} is {ended.state}: {ended.outcome}", markup=False)
+
+
+def _tell(line: str) -> None:
+    console.print(line, markup=False, highlight=False)
 
 
 def _me() -> str:

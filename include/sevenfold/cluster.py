@@ -161,6 +161,10 @@ class LocalCluster:
                 if candidate in (None, deployed.candidate):
                     self._end(deployed)
 
+    def running(self) -> bool:
+        """Whether anything can be served at all: what is deployed starts with the stack."""
+        return self._supervisor.running()
+
     def deployments(self, model: str | None = None, slot: str | None = None) -> list[Deployed]:
         """What is deployed."""
         return [

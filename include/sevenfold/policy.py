@@ -251,7 +251,7 @@ class CanaryStep(_Strict):
     bake: Span = Field(description="It stays at this share at least so long.")
     requests: PositiveInt = Field(1, description="It answers at least so many requests at this share.")
     deadline: Span = Field(
-        description="If it has not seen enough by then, the canary ends undecided and the gate waits or holds."
+        description="If it has not seen enough by then, the canary ends undecided; the gate waits or holds."
     )
 
     @model_validator(mode="after")

@@ -199,7 +199,7 @@ def _knows_the_dags(client: AirflowClient, names: list[str]) -> bool:
     for error in client.import_errors():
         last = str(error["stack_trace"]).strip().splitlines()[-1]
         raise CannotStart(f"the DAG file {error['filename']} does not load: {last}")
-    wanted = {f"{name}.{environment}" for name in names for environment in ENVIRONMENTS}
+    wanted = {f"{name}.{environment}" for name in names for environment in (*ENVIRONMENTS, "roll_back")}
     return wanted <= {dag["dag_id"] for dag in client.dags()}
 
 

@@ -68,7 +68,28 @@ def environment_dag(
         schedule: what starts it; None: people only.
         params: fields of its form besides candidate, as_of and reason.
     """
-    dag = DAG(
+    dag = _dag(spec, name, story, schedule, _common_params(spec, name) | (params or {}))
+    with dag:
+        yield dag
+        last = [task for task in dag.tasks if not task.downstream_task_ids]
+        last >> CloseOperator(task_id="close", trigger_rule=TriggerRule.ONE_FAILED)
+
+
+@contextmanager
+def roll_back_dag(spec: ModelSpec, story: str) -> Iterator[DAG]:
+    """The DAG `<model>.roll_back`: started by people only, who have to give a reason."""
+    why = Param(
+        type="string",
+        minLength=3,
+        title="Reason",
+        description="What is wrong with the champion; kept with your name in the audit log",
+    )
+    with _dag(spec, "roll_back", story, None, {"reason": why}) as dag:
+        yield dag
+
+
+def _dag(spec: ModelSpec, name: str, story: str, schedule: Any, params: dict[str, Param]) -> DAG:
+    return DAG(
         f"{spec.name}.{name}",
         dag_display_name=f"{spec.name} {name}",
         description=story.strip().splitlines()[0],
@@ -77,7 +98,7 @@ def environment_dag(
         catchup=False,
         max_active_runs=1,
         tags=[spec.name, name],
-        params=_common_params(spec, name) | (params or {}),
+        params=params,
         default_args={
             "owner": spec.owner,
             "retries": 2,
@@ -88,10 +109,6 @@ def environment_dag(
         },
         render_template_as_native_obj=False,
     )
-    with dag:
-        yield dag
-        last = [task for task in dag.tasks if not task.downstream_task_ids]
-        last >> CloseOperator(task_id="close", trigger_rule=TriggerRule.ONE_FAILED)
 
 
 def clockwork(cron: str) -> CronTriggerTimetable:
@@ -125,6 +142,28 @@ def activity(task_id: str, image: str = "activities", **more: Any) -> PodOperato
         "pool": POOL,
     }
     return PodOperator(**arguments | more)
+
+
+def go_back() -> PodOperator:
+    """Traffic back to the champion before; it waits for no slot of the activities."""
+    model, _ = _here()
+    task = activity(
+        "go_back",
+        cmds=["python", "-m", "activities.production.go_back"],
+        arguments=[
+            *("--model", model, "--run", "{{ run_id }}"),
+            *("--by", "{{ dag_run.triggering_user_name or 'somebody' }}"),
+            # $(NAME) would be replaced by the cluster, with a variable that may be a secret
+            *("--reason", "{{ params.reason | replace('$', '$$') }}"),
+        ],
+        labels={"model": model, "environment": "production", "activity": "go_back", "run": "{{ run_id }}"},
+        container_resources=_resources(load_spec(model), "production", "go_back"),
+        pool="default_pool",
+        priority_weight=1000,
+        retry_delay=timedelta(seconds=1),
+    )
+    task.operator_extra_links = ()  # type: ignore[assignment]  # it is about no promotion
+    return task
 
 
 def gate() -> GateSensor:

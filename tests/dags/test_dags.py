@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import os
@@ -57,10 +58,29 @@ def shape(dag: DAG) -> str:
     return " > ".join("+".join(row) for row in rows)
 
 
-def test_seven_dags_a_model_and_no_import_error(bag: DagBag) -> None:
+def test_seven_dags_a_model_a_roll_back_and_no_import_error(bag: DagBag) -> None:
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == sorted(DAGS)
-    assert sorted(path.stem for path in (ROOT / "dags").glob("*.py")) == sorted(ENVIRONMENTS)
+    assert sorted(bag.dags) == sorted([*DAGS, *(f"{model}.roll_back" for model in MODELS)])
+    names = sorted(path.stem for path in (ROOT / "dags").glob("*.py"))
+    assert names == sorted([*ENVIRONMENTS, "roll_back"])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_roll_back_waits_for_nothing_and_has_a_reason(bag: DagBag, model: str) -> None:
+    dag = bag.dags[f"{model}.roll_back"]
+    [task] = dag.tasks
+    assert isinstance(task, PodOperator)
+    assert importlib.util.find_spec(task.cmds[-1]) is not None
+    assert (task.pool, task.priority_weight) == ("default_pool", 1000), (
+        "a load test takes all activities' slots"
+    )
+    assert dag.schedule is None
+    assert list(dag.params) == ["reason"]
+    for wrong in ({}, {"reason": ""}, {"reason": None}):
+        fresh = copy.deepcopy(dag.params)
+        with pytest.raises(ValueError, match=r"reason|No value"):
+            fresh.update(wrong)
+            fresh.validate()
 
 
 @pytest.mark.parametrize("dag_id", DAGS)

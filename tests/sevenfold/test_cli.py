@@ -31,7 +31,7 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         (("promote", "flihgt_delay", "testing"), "there is no model 'flihgt_delay'"),
         (("promote", "flight_delay", "test"), "No environment is called 'test'"),
         (("promote", "flight_delay", "testing", "--candidate", "flight_delay-1"), "has no candidate"),
-        (("rollback", "flight_delay", "--reason", "x"), "has no champion, so there is nothing to roll back"),
+        (("rollback", "flight_delay", "--reason", "x"), "is served by nobody, and nobody was before"),
         (("gate", "nothing", "testing"), "there is no model 'nothing'"),
         (("revoke", "flight_delay/testing/none", "--reason", "x"), "has no promotion"),
     ],

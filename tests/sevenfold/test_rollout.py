@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sevenfold.errors import SevenfoldError
 from sevenfold.rollout import Arm, Next, Step, decide, resume, roll_out
 from sevenfold.verdict import Verdict
 

@@ -1,15 +1,15 @@
 """Takes a candidate off live traffic, at once: the release row first, the router next, its replicas last.
 
-After its gate, or a task before it, has failed, a promotion's candidate is withdrawn. A person who names a
-serving champion (param `champion`) goes back from it to the one before. After that, and after a candidate
-that was proven bad, nothing more is promoted until a person releases the hold. Done twice it changes nothing.
+After its gate, or a task before it, has failed, a promotion's candidate is withdrawn. After one that was
+proven bad nothing more is promoted until a person releases the hold. Done twice it changes nothing. (A
+champion is taken back by a person: see dags/roll_back.py.)
 """
 
 from __future__ import annotations
 
 from sevenfold import release
 from sevenfold.activity import Activity, run
-from sevenfold.cluster import Deployment, local_cluster
+from sevenfold.cluster import local_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import local_gateway
 from sevenfold.promotion import END_OF
@@ -21,20 +21,13 @@ BY = "roll_back"
 
 
 def main(activity: Activity) -> None:
-    """Rolls back the champion that the promotion's params name, else the candidate of the promotion."""
+    """Takes the candidate of the promotion off."""
     store, promotion = activity.store, activity.promotion
-    champion = promotion.params.get("champion")
-    if champion:
-        _keep_ready(activity, champion)
-        row = release.roll_back(store, promotion.model, by=BY, reason=promotion.reason, champion=champion)
-    elif promotion.candidate:
-        row = _withdraw(activity)
-    else:
-        raise SevenfoldError(
-            f"promotion {promotion.id} names no candidate and no champion: whom to roll back?"
-        )
+    bad = promotion.candidate
+    if bad is None:
+        raise SevenfoldError(f"promotion {promotion.id} names no candidate: whom to roll back?")
+    row = _withdraw(activity)
     reconcile(store, promotion.model, local_gateway())
-    bad = str(champion or promotion.candidate)
     activity.progress(f"{bad} is off, {row.champion or 'nobody'} serves (generation {row.generation})")
     remove(activity, bad, row)
     activity.progress(f"held: {row.held}" if row.held else "no hold")
@@ -61,17 +54,6 @@ def remove(activity: Activity, bad: str, row: release.ReleaseRow) -> None:
     cluster = local_cluster()
     for slot in LIVE:
         cluster.remove(activity.promotion.model, slot, bad)
-
-
-def _keep_ready(activity: Activity, champion: str) -> None:
-    """Whoever traffic goes back to has to be there before it comes; normally it is, without traffic."""
-    model, cluster = activity.promotion.model, local_cluster()
-    row = release.row(activity.store, model)
-    if row.champion != champion or row.previous is None:
-        return
-    if not any(cluster.endpoints(model, slot, row.previous) for slot in LIVE):
-        with activity.phase(f"starting {row.previous} again"):
-            cluster.deploy(Deployment(model, row.previous, "champion", activity.spec.serving.replicas))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from sevenfold import release
 from sevenfold.activity import Activity, run
 from sevenfold.cluster import local_cluster
 from sevenfold.gateway import local_gateway
+from sevenfold.going_back import tidy
 from sevenfold.reconcile import reconcile
-from sevenfold.serving.admission import LIVE
 from sevenfold.trial import require_gateway
 
 
@@ -23,17 +23,7 @@ def main(activity: Activity) -> None:
     reconcile(store, model, local_gateway())
     before = row.previous or "nobody"
     activity.progress(f"{row.champion} is champion (generation {row.generation}); before: {before}")
-    tidy(activity, row)
-
-
-def tidy(activity: Activity, row: release.ReleaseRow) -> None:
-    """Removes live deployments that the row does not name."""
-    cluster = local_cluster()
-    needed = {row.champion, row.previous, row.candidate}
-    for deployed in cluster.deployments(activity.promotion.model):
-        if deployed.slot in LIVE and deployed.candidate not in needed:
-            cluster.remove(deployed.model, deployed.slot, deployed.candidate)
-            activity.progress(f"removed {deployed.candidate}, which served before {row.previous}")
+    tidy(local_cluster(), model, row, activity.progress)
 
 
 if __name__ == "__main__":

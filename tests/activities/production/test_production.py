@@ -10,7 +10,7 @@ import pytest
 from tests.activities.live_stack import LiveWorld
 from tests.activities.small_world import MODEL
 
-from activities.production import canary, roll_back, serve, take_over
+from activities.production import canary, go_back, roll_back, serve, take_over
 from sevenfold import release
 from sevenfold.cluster import local_cluster
 from sevenfold.conclude import conclude
@@ -110,16 +110,49 @@ def test_a_broken_challenger_is_off_at_once_and_rolled_back(
     release.release_hold(live.store, MODEL, "ann", "looked at")
 
 
-def test_a_person_goes_back_to_the_champion_before(live: LiveWorld) -> None:
+def go_back_in(live: LiveWorld, run: str) -> None:
+    go_back.main(["--model", MODEL, "--run", run, "--by", "ann", "--reason", "callers complain"])
+
+
+def test_a_person_goes_back_and_a_second_try_of_the_run_goes_no_further(live: LiveWorld) -> None:
+    third = live.proven(live.candidate(weight=1.4))
+    promotion = live.begin(third, "production")
+    serve.main(live.handle("serve", promotion))
+    release.set_share(live.store, promotion.id, 1.0, "ann")
+    conclude(live.store, promotion.id, live.analysis(promotion, Verdict.SUCCESSFUL))
+    take_over.main(live.handle("take_over", promotion))
+    before = release.row(live.store, MODEL)
+    assert before.champion == third.id
+    for _ in range(2):
+        go_back_in(live, "r1")
+        row = release.row(live.store, MODEL)
+        assert (row.champion, row.generation) == (before.previous, before.generation + 1)
+        assert row.held == "callers complain"
+        assert who_answers(live) == before.previous
+    assert not [d for d in local_cluster().deployments(MODEL) if d.candidate == third.id], "nobody needs it"
+    said = [line for line in live.store.audit_lines() if line.what == "release row changed"][-1]
+    assert said.who == "ann, run r1"
+
+
+def test_whoever_traffic_goes_back_to_is_started_again_before_it_comes(live: LiveWorld) -> None:
     row = release.row(live.store, MODEL)
-    now, before = row.champion, row.previous
-    promotion = live.begin(live.store.candidate(now), "production", champion=now)
-    roll_back.main(live.handle("roll_back", promotion))
-    roll_back.main(live.handle("roll_back", promotion))
-    row = release.row(live.store, MODEL)
-    assert row.champion == before
-    assert row.held == "a test"
-    assert who_answers(live) == before
+    assert row.previous is not None
+    for deployed in local_cluster().deployments(MODEL):
+        if deployed.candidate == row.previous:
+            local_cluster().remove(MODEL, deployed.slot, deployed.candidate)
+    go_back_in(live, "r2")
+    assert release.row(live.store, MODEL).champion == row.previous
+    assert who_answers(live) == row.previous
+
+
+def test_a_roll_back_needs_a_reason_and_somebody_to_go_back_to(
+    live: LiveWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for reason, said in (("  ", "needs a reason"), ("enough", "nobody was before")):
+        with pytest.raises(SystemExit) as ended:
+            go_back.main(["--model", MODEL, "--run", "r3", "--by", "ann", "--reason", reason])
+        assert ended.value.code == 64
+        assert said in capsys.readouterr().err
 
 
 def test_nobody_to_roll_back(live: LiveWorld) -> None:

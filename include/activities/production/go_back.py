@@ -1,0 +1,57 @@
+"""Gives all traffic of a model back to the champion before: the program of the roll-back DAG.
+
+It belongs to no promotion, so it has no gate and leaves no measurement: what it did stands in the release
+row's history and in the audit log, with the name of the person and the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import psutil  # type: ignore[import-untyped]
+
+from sevenfold.activity import NO_RETRY_HELPS
+from sevenfold.cluster import local_cluster
+from sevenfold.errors import SevenfoldError
+from sevenfold.going_back import go_back, tidy
+from sevenfold.spec import load_spec
+from sevenfold.store import open_store
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Rolls back once a run, however often it is tried; exits as an activity does."""
+    parser = argparse.ArgumentParser(prog="go_back", description=__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--run", required=True, help="run id: the same one goes back once")
+    parser.add_argument("--by", required=True, help="the person who asks for it")
+    parser.add_argument("--reason", required=True)
+    given = parser.parse_args(arguments)
+    try:
+        if not given.reason.strip():
+            raise SevenfoldError("a roll-back needs a reason: it stays with the evidence")
+        spec, store, cluster = load_spec(given.model), open_store(), local_cluster()
+        row = go_back(
+            store,
+            cluster,
+            spec.name,
+            by=f"{given.by}, run {given.run}",
+            reason=given.reason,
+            replicas=spec.serving.replicas,
+            once=True,
+            say=_say,
+        )
+        _say(f"done {time.time() - psutil.Process().create_time():.1f} s after this pod began")
+        tidy(cluster, spec.name, row, _say)
+    except SevenfoldError as error:
+        print(f"go_back: {error}", file=sys.stderr, flush=True)
+        sys.exit(1 if error.retry else NO_RETRY_HELPS)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Going back: a person gives all traffic back to the champion before, and may do it from anywhere.
+
+The command line, the roll-back DAG and its retries all end here. The release row is changed first of all that
+callers notice, the router follows; what is slow (more replicas, the end of the bad ones) comes after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import select
+
+from sevenfold import release
+from sevenfold.cluster import Deployed, Deployment, LocalCluster, ready
+from sevenfold.gateway import local_gateway
+from sevenfold.reconcile import reconcile
+from sevenfold.release_row import NothingBefore, ReleaseRow
+from sevenfold.serving.admission import LIVE
+from sevenfold.store import Store
+from sevenfold.tables import release_history
+
+Say = Callable[[str], None]
+
+
+def go_back(
+    store: Store,
+    cluster: LocalCluster,
+    model: str,
+    *,
+    by: str,
+    reason: str,
+    replicas: int,
+    once: bool = False,
+    say: Say = lambda line: None,
+) -> ReleaseRow:
+    """Gives all traffic back to the champion before, and returns when it has it; holds further promotion.
+
+    Args:
+        by: who does it.
+        replicas: how many the champion before gets, if all of its own are gone.
+        once: `by` names one order, not a person: given again, after a kill, it rolls back no further.
+        say: gets a line of progress.
+
+    Raises:
+        NothingBefore: there is no one to go back to.
+        DeploymentFailed: whom to go back to cannot be started; the champion serves on.
+        EvidenceLacking: the evidence of the one before was revoked or altered.
+    """
+    row = release.row(store, model)
+    # in this order: what has been done since the row was read, naming the champion makes harmless
+    if not (once and _done(store, model, by)):
+        if row.champion is None or row.previous is None:
+            raise NothingBefore(f"{model} is served by {row.champion or 'nobody'}, and nobody was before.")
+        _start_if_gone(cluster, model, row.previous, replicas, say)
+        row = release.roll_back(store, model, by=by, reason=reason, champion=row.champion)
+    reconcile(store, model, local_gateway())
+    row = release.row(store, model)
+    say(f"{row.champion} serves everything (generation {row.generation}); no candidate follows: {row.held}")
+    return row
+
+
+def tidy(cluster: LocalCluster, model: str, row: ReleaseRow, say: Say = lambda line: None) -> None:
+    """Brings every replica of the champion back, and removes live ones that the row does not name."""
+    needed = {row.champion, row.previous, row.candidate}
+    if not cluster.running():
+        return
+    for deployed in _live(cluster, model):
+        if deployed.candidate == row.champion and deployed.ports:
+            cluster.deploy(Deployment(model, deployed.candidate, deployed.slot, len(deployed.ports)))
+        elif deployed.candidate not in needed:
+            cluster.remove(model, deployed.slot, deployed.candidate)
+            say(f"removed {deployed.candidate}")
+
+
+def _start_if_gone(cluster: LocalCluster, model: str, candidate: str, replicas: int, say: Say) -> None:
+    """Normally the champion before is there, without traffic: then one look is all."""
+    there = [one for one in _live(cluster, model) if one.candidate == candidate and one.ports]
+    if not cluster.running() or any(ready(port, candidate) for one in there for port in one.ports):
+        return
+    slot, number = (there[0].slot, len(there[0].ports)) if there else ("champion", replicas)
+    say(f"starting {candidate} again")
+    cluster.deploy(Deployment(model, candidate, slot, number))
+
+
+def _live(cluster: LocalCluster, model: str) -> list[Deployed]:
+    return [deployed for deployed in cluster.deployments(model) if deployed.slot in LIVE]
+
+
+def _done(store: Store, model: str, by: str) -> bool:
+    """Whether this order has changed the row before."""
+    history = release_history
+    mine = select(history.c.generation).where(history.c.model == model, history.c.who == by)
+    with store.reading() as connection:
+        return connection.execute(mine.limit(1)).first() is not None
