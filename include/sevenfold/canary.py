@@ -22,16 +22,16 @@ def metrics(activity: Activity) -> list[Metric]:
     return [metric for metric in gate.metrics if metric.activity == activity.name]
 
 
-def steps_of(activity: Activity) -> list[Step]:
-    """How the share of the live requests grows, as the gate's file says.
+def steps_of(activity: Activity, environment: str | None = None) -> list[Step]:
+    """How the share of the live requests grows, as the gate's file says; that of the promotion by default.
 
     Raises:
         SevenfoldError: it says nothing about steps.
     """
-    promotion = activity.promotion
-    gate = load_gate(activity.settings.models, promotion.model, promotion.environment)
+    where = activity.promotion.model, environment or activity.promotion.environment
+    gate = load_gate(activity.settings.models, *where)
     if not gate.steps:
-        path = gate_path(activity.settings.models, promotion.model, promotion.environment)
+        path = gate_path(activity.settings.models, *where)
         raise SevenfoldError(
             f"{path} has no steps: say by which shares of the live requests the canary grows"
         )

@@ -68,8 +68,13 @@ def build(progress: Callable[[str], None]) -> tuple[pa.Table, pa.Table]:
     return pa.table(rows), pa.table({"id": ids, "label": label.astype(float), "known_at": known})
 
 
-def made(path: Path, weight: float = TRUE_WEIGHT, bias: float = -0.8, *, noise: float = 0.0) -> Path:
-    """An artefact that computes sigmoid(weight * pull + noise * noise + bias), missing numbers as 0."""
+def made(
+    path: Path, weight: float = TRUE_WEIGHT, bias: float = -0.8, *, noise: float = 0.0, breaks: float = 0.0
+) -> Path:
+    """An artefact that computes sigmoid(weight * pull + noise * noise + bias), missing numbers as 0.
+
+    With `breaks` 3e38 the answer to every row whose log odds are far from zero is not a number.
+    """
     from onnx import TensorProto, checker, helper, save
 
     node, initial = helper.make_node, helper.make_tensor
@@ -79,7 +84,10 @@ def made(path: Path, weight: float = TRUE_WEIGHT, bias: float = -0.8, *, noise: 
             node("Where", ["missing", "zero", "numeric"], ["numbers"]),
             node("MatMul", ["numbers", "weights"], ["pulled"]),
             node("Add", ["pulled", "bias"], ["logit"]),
-            node("Sigmoid", ["logit"], ["probability_2d"]),
+            node("Mul", ["logit", "breaks"], ["large"]),
+            node("Sub", ["large", "large"], ["nought"]),
+            node("Sigmoid", ["logit"], ["unbroken"]),
+            node("Add", ["unbroken", "nought"], ["probability_2d"]),
             node("Squeeze", ["probability_2d", "one"], ["probability"]),
         ],
         MODEL,
@@ -92,6 +100,7 @@ def made(path: Path, weight: float = TRUE_WEIGHT, bias: float = -0.8, *, noise: 
             initial("zero", TensorProto.FLOAT, [1], [0.0]),
             initial("weights", TensorProto.FLOAT, [2, 1], [weight, noise]),
             initial("bias", TensorProto.FLOAT, [1], [bias]),
+            initial("breaks", TensorProto.FLOAT, [1], [breaks]),
             initial("one", TensorProto.INT64, [1], [1]),
         ],
     )

@@ -1,104 +1,124 @@
-"""Rehearses the canary without users: the candidate beside the champion on replayed rows, 5 % to 50 %."""
+"""Rehearses the canary without users: the steps of production's gate, on replayed rows, with the champion."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from sevenfold.activity import Activity, run
-from sevenfold.asking import bodies
-from sevenfold.canary import key, measure_arms, verdict_so_far
-from sevenfold.load import Kind, LoadResult, Schedule, Step, generate
-from sevenfold.rollout import Arm
-from sevenfold.snapshot import snapshot
+from sevenfold.canary import key, measure_arms, steps_of, verdict_so_far
+from sevenfold.load import Kind, LoadResult, Schedule, generate
+from sevenfold.load.replay import replayed
+from sevenfold.rollout import Arm, Outcome, Step, roll_out
 from sevenfold.trial import Target, on_trial
 
-RATE = 1.5
-"""Times the SLA's rate, for both sides together; a candidate alone gets the SLA's rate."""
-STEPS = ((0.05, 1.0), (0.20, 2.0), (0.50, 8.0))
-"""Share and seconds. Without a champion the candidate gets everything all the time."""
+RATE = 3.0
+"""Times the SLA's rate, for both sides together; a candidate alone gets `ALONE_RATE` times it."""
+ALONE_RATE = 2.0
+EARLY_S, LAST_S = 1.0, 4.0
+"""Seconds at each share but the last, and at the last: there the live rule must see enough to decide."""
+LEAST = 0.5
+"""Of the requests that a step should see: sides are drawn by chance, and chance may be unkind."""
 INTERVAL_S = 1.0
 CANDIDATE, CHAMPION = 0, 1
 SEED = 5
 
 
 def main(activity: Activity) -> None:
-    """One load whose requests go to either by chance, with the share of their step; counted by interval."""
+    """One load whose requests go to either by chance, then rolled out by the code of the live canary."""
     champion = activity.champion
-    rate = activity.spec.serving.sla.rate * (RATE if champion else 1.0)
-    schedule, shares = plan(rate, alone=champion is None)
+    rate = activity.spec.serving.sla.rate * (RATE if champion else ALONE_RATE)
+    steps = rehearsed(activity, rate, alone=champion is None)
+    schedule = plan(rate, steps)
     with ExitStack() as trials, tempfile.TemporaryDirectory() as folder:
         sides = [trials.enter_context(on_trial(activity, "staging"))]
         if champion is None:
             activity.progress("no champion: nothing compared")
         else:
             sides.append(trials.enter_context(on_trial(activity, "staging-champion", champion.id)))
-        with activity.phase(f"{len(schedule.due):,} requests, {', '.join(f'{s:.0%}' for s, _ in STEPS)}"):
+        with activity.phase(f"{len(schedule.due):,} requests, {', '.join(f'{s.share:.0%}' for s in steps)}"):
             began = datetime.now(UTC)
             found = generate(
                 sides[0].host, kinds(activity, sides), schedule, folder=Path(folder), headers=sides[0].headers
             )
         activity.report("locust.html", found.report.read_bytes(), "Rehearsed canary (Locust)")
-    count(activity, found, shares, began, compared=champion is not None)
-    verdict, reason = verdict_so_far(activity)
-    activity.progress(f"so far {verdict}: {reason}")
+    outcome = Rehearsal(activity, found, began, compared=champion is not None).go(steps)
+    activity.progress(f"{outcome.reason} after {outcome.polls} polls")
 
 
-def plan(rate: float, *, alone: bool) -> tuple[Schedule, list[tuple[float, float, float]]]:
-    """The schedule, each request's side drawn by chance, and (start, end, share) of each interval."""
+def rehearsed(activity: Activity, rate: float, *, alone: bool) -> list[Step]:
+    """The shares of production's gate, each for a short time; all of it where nobody else could answer.
+
+    Raises:
+        SevenfoldError: that gate says nothing about steps.
+    """
+    shares = [1.0] if alone else [step.share for step in steps_of(activity, "production")]
+    seconds = [EARLY_S] * (len(shares) - 1) + [LAST_S if not alone else LAST_S + EARLY_S]
+    return [
+        Step(share, requests=int(LEAST * share * rate * s), seconds=s, limit_s=s)
+        for share, s in zip(shares, seconds, strict=True)
+    ]
+
+
+def plan(rate: float, steps: Sequence[Step]) -> Schedule:
+    """Each step's requests at `rate` a second, the side of each drawn by chance."""
     random = np.random.default_rng(SEED)
-    due: list[float] = []
-    side: list[int] = []
-    intervals: list[tuple[float, float, float]] = []
-    shown: list[Step] = []
-    start = 0.0
-    for share, seconds in STEPS:
-        number = round(rate * seconds)
-        due += [start + index / rate for index in range(number)]
-        drawn = random.random(number) < (1.0 if alone else share)
-        side += [CANDIDATE if mine else CHAMPION for mine in drawn]
-        edges = np.arange(start, start + seconds + INTERVAL_S / 2, INTERVAL_S)
-        intervals += [(float(a), float(b), share) for a, b in pairwise(edges)]
-        shown.append(Step(f"{share:.0%}", rate, start, start + seconds))
-        start += seconds
-    return Schedule(tuple(due), tuple(side), tuple(shown)), intervals
+    parts = []
+    for step in steps:
+        drawn = random.random(round(rate * step.seconds)) < step.share
+        sides = [CANDIDATE if mine else CHAMPION for mine in drawn]
+        parts.append(Schedule.steady(rate, step.seconds, sides, f"{step.share:.0%}"))
+    return parts[0].then(*parts[1:])
 
 
-def kinds(activity: Activity, sides: list[Target]) -> list[Kind]:
+class Rehearsal:
+    """What the load met, told to a roll-out interval by interval as if it were happening."""
+
+    def __init__(self, activity: Activity, found: LoadResult, began: datetime, *, compared: bool) -> None:
+        self.activity, self.found, self.began, self.compared = activity, found, began, compared
+        self.slow_ms = activity.spec.serving.sla.p99_ms
+        self.now = 0.0
+
+    def go(self, steps: Sequence[Step]) -> Outcome:
+        """All steps, or until the rules stop it."""
+        return roll_out(
+            steps,
+            set_share=lambda share: None,  # the load was made with these shares
+            poll=self.poll,
+            judge=lambda: verdict_so_far(self.activity),
+            say=self.activity.progress,
+            clock=lambda: self.now,
+        )
+
+    def poll(self, step: Step) -> Arm:
+        """Measures errors and slow answers of both sides in the next interval."""
+        start, self.now = self.now, self.now + INTERVAL_S
+        part = self.found.due(start, self.now)
+        window = (self.began + timedelta(seconds=start), self.began + timedelta(seconds=self.now))
+        challenger = self._arm(part, CANDIDATE)
+        champion = self._arm(part, CHAMPION) if self.compared else None
+        measure_arms(self.activity, key(window[0]), window, challenger, champion, step.share)
+        return challenger
+
+    def _arm(self, part: LoadResult, side: int) -> Arm:
+        mine = part.where(part.kind == side)
+        return Arm(mine.requests, mine.errors, int((mine.latency_ms > self.slow_ms).sum()))
+
+
+def kinds(activity: Activity, sides: Sequence[Target]) -> list[Kind]:
     """The same single rows for both sides."""
-    end = activity.promotion.as_of
-    rows = snapshot(activity.spec, activity.settings.data).rows(end - timedelta(days=3), end)
-    asked = [body.decode() for body in bodies(activity.spec, rows.slice(max(0, rows.num_rows - 500)), 1)]
     names = ("candidate", "champion")
-    return [Kind(name, f"{side.path}/infer", asked) for name, side in zip(names, sides, strict=False)]
-
-
-def count(
-    activity: Activity,
-    found: LoadResult,
-    intervals: list[tuple[float, float, float]],
-    began: datetime,
-    *,
-    compared: bool,
-) -> None:
-    """Measures errors and slow answers of both sides in each interval."""
-    slow_ms = activity.spec.serving.sla.p99_ms
-    for start, end, share in intervals:
-        part = found.due(start, end)
-        window = (began + timedelta(seconds=start), began + timedelta(seconds=end))
-        challenger = _arm(part, CANDIDATE, slow_ms)
-        champion = _arm(part, CHAMPION, slow_ms) if compared else None
-        measure_arms(activity, key(window[0]), window, challenger, champion, share)
-
-
-def _arm(part: LoadResult, side: int, slow_ms: float) -> Arm:
-    mine = part.where(part.kind == side)
-    return Arm(mine.requests, mine.errors, int((mine.latency_ms > slow_ms).sum()))
+    return [
+        replace(kind, name=name)
+        for name, side in zip(names, sides, strict=False)
+        for kind in replayed(activity, side.path, (1,))
+    ]
 
 
 if __name__ == "__main__":
