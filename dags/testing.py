@@ -1,7 +1,8 @@
-"""Testing: fixed evaluation sets, the model's own tests, and its contract.
+"""Testing: fixed evaluation sets, the model's own tests, its contract, its weak spots and its cost.
 
 It starts when a candidate was promoted out of training. Data, model, quality against champion and
 baselines, and the server's contract are checked side by side, on days that training has not seen.
+What a replica costs is measured alone.
 
 **Green**: staging begins. **Red**: the candidate is refused, or a check could not be made; the gate's
 last line says which and why, the champion serves on. **Pink**: held for a person, for instance because
@@ -9,7 +10,7 @@ too few rows decide.
 """
 
 from sevenfold_airflow import assets
-from sevenfold_airflow.rail import activity, admit, all_models, environment_dag, gate, promote
+from sevenfold_airflow.rail import EVERY_SLOT, activity, admit, all_models, environment_dag, gate, promote
 
 for spec in all_models():
     with environment_dag(spec, "testing", __doc__, assets.promoted(spec.name, "training")):
@@ -18,5 +19,7 @@ for spec in all_models():
             activity("validate_model", image="quality"),
             activity("contract", image="quality"),
             activity("benchmark", image="trainer"),
+            # measures time, so nothing else may run beside it
+            activity("resources", image="quality", pool_slots=EVERY_SLOT),
         ]
         admit() >> checks >> gate() >> promote()

@@ -61,7 +61,7 @@ class Conformance:
 
     def check(self) -> list[Check]:
         """All checks, in order; the last one sees whether the server survived the others."""
-        return [self._kept(promise, check) for promise, check in self._promises()]
+        return [kept(promise, check) for promise, check in self._promises()]
 
     def _promises(self) -> Iterator[tuple[str, Callable[[], None]]]:
         yield "says what it is", self._server_metadata
@@ -83,17 +83,6 @@ class Conformance:
         yield "refuses another method", self._wrong_method
         yield "refuses what is not JSON by its type", self._wrong_type
         yield "is still ready after all this", self._health
-
-    def _kept(self, promise: str, check: Callable[[], None]) -> Check:
-        import httpx
-
-        try:
-            check()
-        except Broken as broken:
-            return Check(promise, str(broken))
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, IndexError) as error:
-            return Check(promise, f"the answer cannot be read: {error!r}")
-        return Check(promise, None)
 
     # What is promised
 
@@ -268,6 +257,19 @@ class Conformance:
         )
         farthest = float(np.abs(np.asarray(output["data"]) - expected).max())
         _expect(farthest <= CLOSE, f"an answer is {farthest:.2g} away from the artefact's")
+
+
+def kept(promise: str, check: Callable[[], None]) -> Check:
+    """Runs one check; an answer that cannot be read breaks the promise too."""
+    import httpx
+
+    try:
+        check()
+    except Broken as broken:
+        return Check(promise, str(broken))
+    except (httpx.HTTPError, ValueError, KeyError, TypeError, IndexError) as error:
+        return Check(promise, f"the answer cannot be read: {error!r}")
+    return Check(promise, None)
 
 
 def _expect(true: bool, otherwise: str) -> None:

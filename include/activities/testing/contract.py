@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +14,14 @@ import httpx
 from sevenfold import page
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
-from sevenfold.cluster import is_free
 from sevenfold.conformance import Check, Conformance
 from sevenfold.errors import SevenfoldError
+from sevenfold.lone_server import server_of, started
 from sevenfold.snapshot import snapshot
 from sevenfold.windows import windows
 
 GOLDEN_ROWS = 32
-START_S, FUZZ_S = 60.0, 10
+FUZZ_S = 10
 CASES = 3
 """Random cases an operation; with the systematic ones two hundred altogether."""
 
@@ -61,20 +57,19 @@ def main(activity: Activity) -> None:
         name: [None if value != value else value for value in golden[name].to_pylist()]
         for name in spec.columns
     }
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            *(sys.executable, "-m", "sevenfold.serving.server", "--slot", "testing", "--drain", "0"),
-            *("--model", spec.name, "--candidate", candidate.id),
-        ]
-        with started(command, Path(folder)) as url, httpx.Client(base_url=url, trust_env=False) as client:
-            activity.progress(f"the server answers on {url}")
-            with activity.phase("protocol, golden requests, refusals"):
-                conformance = Conformance(
-                    client, candidate.id, scorer.encoder, columns, scorer.probability(golden)
-                )
-                checks = conformance.check()
-            with activity.phase("schemathesis on its OpenAPI document"):
-                fuzzed = fuzz(f"{url}/openapi.json", Path(folder))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        started(server_of(spec.name, candidate.id), Path(folder)) as server,
+        httpx.Client(base_url=server.url, trust_env=False) as client,
+    ):
+        activity.progress(f"the server answers on {server.url}")
+        with activity.phase("protocol, golden requests, refusals"):
+            conformance = Conformance(
+                client, candidate.id, scorer.encoder, columns, scorer.probability(golden)
+            )
+            checks = conformance.check()
+        with activity.phase("schemathesis on its OpenAPI document"):
+            fuzzed = fuzz(f"{server.url}/openapi.json", Path(folder))
     broken = [check for check in checks if check.violation]
     for check in broken:
         activity.progress(f"broken: {check.promise}: {check.violation}")
@@ -89,32 +84,6 @@ def main(activity: Activity) -> None:
     )
     activity.report("contract.html", table(checks, fuzzed), "Promises of the server")
     activity.report("schemathesis.html", fuzzed.html, "Generated requests (schemathesis)")
-
-
-@contextmanager
-def started(command: list[str], folder: Path) -> Iterator[str]:
-    """A server started by `command` on a free port of loopback: its URL, while it runs.
-
-    Raises:
-        SevenfoldError: it ended or did not become ready, with the last line that it said.
-    """
-    port = next(port for port in iter(lambda: random.randrange(20_000, 32_000), None) if is_free(port))  # noqa: S311
-    url, said = f"http://127.0.0.1:{port}", folder / "server.log"
-    with said.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "--port", str(port), "--log-dir", str(folder)], stdout=output, stderr=output
-        )
-    try:
-        until = time.monotonic() + START_S
-        while not _ready(url):
-            if process.poll() is not None or time.monotonic() > until:
-                lines = said.read_text(errors="replace").strip().splitlines()
-                raise SevenfoldError(f"the server did not start: {lines[-1] if lines else 'it said nothing'}")
-            time.sleep(0.05)
-        yield url
-    finally:
-        process.kill()
-        process.wait()
 
 
 def fuzz(document: str, folder: Path) -> Fuzzed:
@@ -163,13 +132,6 @@ def table(checks: list[Check], fuzzed: Fuzzed) -> str:
         page.text(f"{fuzzed.cases} cases, {len(fuzzed.failures)} failures."),
         page.table(["failure"], [[failure] for failure in fuzzed.failures]) if fuzzed.failures else "",
     )
-
-
-def _ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/v2/health/ready", timeout=1, trust_env=False).status_code == 200
-    except httpx.HTTPError:
-        return False
 
 
 if __name__ == "__main__":

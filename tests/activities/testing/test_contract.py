@@ -17,6 +17,7 @@ from activities.testing import contract
 from sevenfold.artefact import Scorer
 from sevenfold.conformance import Check, Conformance
 from sevenfold.errors import SevenfoldError
+from sevenfold.lone_server import DidNotStart, started
 from sevenfold.serving.app import ServingApp
 from sevenfold.serving.server import application
 from sevenfold.settings import REPOSITORY
@@ -134,15 +135,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_started_server_is_asked_by_schemathesis_and_is_gone_afterwards(home: Path) -> None:
     command = [sys.executable, tiny.__file__, "--model", tiny.MODEL, "--candidate", tiny.CANDIDATE]
-    with contract.started([*command, "--slot", "testing", "--drain", "0"], home) as url:
-        found = contract.fuzz(f"{url}/openapi.json", home)
-        page = httpx.get(f"{url}/v2", trust_env=False)
+    with started([*command, "--slot", "testing", "--drain", "0"], home) as server:
+        found = contract.fuzz(f"{server.url}/openapi.json", home)
+        page = httpx.get(f"{server.url}/v2", trust_env=False)
     assert page.status_code == 200
     assert found.failures == ()
     assert found.cases >= 5, "a busy machine asks less in the same time"
     assert "<html" in found.html
     with pytest.raises(httpx.HTTPError):
-        httpx.get(f"{url}/v2", trust_env=False)
+        httpx.get(f"{server.url}/v2", trust_env=False)
 
 
 def test_schemathesis_without_a_document_is_an_error_and_no_pass(home: Path) -> None:
@@ -153,7 +154,7 @@ def test_schemathesis_without_a_document_is_an_error_and_no_pass(home: Path) -> 
 def test_a_server_that_is_not_admitted_does_not_start(home: Path) -> None:
     command = [sys.executable, "-m", "sevenfold.serving.server", "--model", "tiny", "--candidate", "tiny-0"]
     with (
-        pytest.raises(SevenfoldError, match=r"the server did not start: .*tiny-0"),
-        contract.started(command, home),
+        pytest.raises(DidNotStart, match=r"the server did not start: .*tiny-0"),
+        started(command, home),
     ):
         raise AssertionError("it must not get here")
