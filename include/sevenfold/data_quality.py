@@ -1,8 +1,12 @@
-"""Runs a model's expectations with Great Expectations; keeps what a person needs: which rows, and a page."""
+"""Runs a model's expectations with Great Expectations; keeps what became of each, and which rows fail.
+
+Great Expectations' own pages load styles, scripts and fonts from the network, so its result is kept as JSON,
+and the page that people look at is made of `Findings`.
+"""
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,26 +14,42 @@ from typing import Any
 SAMPLED = 20
 """Failing rows that are named for each expectation."""
 
-_FROM_THE_NETWORK = re.compile(
-    r"""<link[^>]*>"""
-    r"""|<script[^>]+src=["']https?://[^>]*>\s*</script>"""
-    r"""|<img[^>]+src=["']https?://[^>]*>""",
-    re.IGNORECASE,
+KINDS = ("schema", "completeness", "uniqueness", "range", "referential integrity", "volume", "freshness")
+"""What expectations are about. Most types say it themselves; the others do in `meta={"kind": ...}`."""
+
+_KIND_OF_TYPE = {
+    "expect_column_to_exist": "schema",
+    "expect_table_columns_to_match_set": "schema",
+    "expect_table_columns_to_match_ordered_list": "schema",
+    "expect_table_column_count_to_equal": "schema",
+    "expect_column_values_to_be_of_type": "schema",
+    "expect_column_values_to_be_in_type_list": "schema",
+    "expect_column_values_to_not_be_null": "completeness",
+    "expect_column_values_to_be_unique": "uniqueness",
+    "expect_compound_columns_to_be_unique": "uniqueness",
+    "expect_select_column_values_to_be_unique_within_record": "uniqueness",
+    "expect_table_row_count_to_be_between": "volume",
+    "expect_table_row_count_to_equal": "volume",
+    "expect_column_unique_value_count_to_be_between": "volume",
+}
+_WITH_EVERY_ROW = (
+    "unexpected_list",
+    "unexpected_index_list",
+    "unexpected_index_query",
+    "partial_unexpected_counts",
 )
-_STYLE = """<style>
-body{font:15px/1.5 system-ui,sans-serif;margin:1rem 2rem;color:#222}
-table{border-collapse:collapse;width:100%}td,th{padding:.3rem .6rem;border-bottom:1px solid #ddd;
-text-align:left;vertical-align:top}.list-group{list-style:none;padding-left:0}nav{display:none}
-</style></head>"""
+"""Parts of a result that grow with the rows."""
 
 
 @dataclass(frozen=True)
-class Failure:
-    """One expectation that the rows do not meet."""
+class Finding:
+    """What became of one expectation."""
 
     expectation: str
     column: str
+    kind: str
     severity: str
+    met: bool
     detail: str
     rows: int | None
     """How many rows fail; None where the expectation is about the table as a whole."""
@@ -39,16 +59,24 @@ class Failure:
 
 @dataclass(frozen=True)
 class Findings:
-    """What became of all expectations: how many there are, which failed, and data docs as one HTML page."""
+    """What became of all expectations, and Great Expectations' own result as JSON."""
 
-    expectations: int
-    failures: tuple[Failure, ...]
-    html: str
+    all: tuple[Finding, ...]
+    json: str
 
     @property
-    def critical(self) -> tuple[Failure, ...]:
+    def failures(self) -> tuple[Finding, ...]:
+        """Those that the rows do not meet."""
+        return tuple(finding for finding in self.all if not finding.met)
+
+    @property
+    def critical(self) -> tuple[Finding, ...]:
         """Failures of more than a warning."""
         return tuple(failure for failure in self.failures if failure.severity == "critical")
+
+    def of_kind(self, kind: str) -> tuple[Finding, ...]:
+        """Those that are about one kind of thing."""
+        return tuple(finding for finding in self.all if finding.kind == kind)
 
 
 def validate(name: str, frame: Any, expectations: Sequence[Any]) -> Findings:
@@ -70,28 +98,37 @@ def validate(name: str, frame: Any, expectations: Sequence[Any]) -> Findings:
             "partial_unexpected_count": SAMPLED,
         },
     )
-    failures = tuple(_failure(single) for single in result.results if not single.success)
-    return Findings(len(result.results), failures, _docs(result))
+    return Findings(tuple(_finding(single) for single in result.results), _json(result))
 
 
-def _failure(single: Any) -> Failure:
+def _finding(single: Any) -> Finding:
     config, found = single.expectation_config, single.result or {}
     settings = {k: v for k, v in config.kwargs.items() if k not in ("batch_id", "column", "column_list")}
     column = config.kwargs.get("column") or ", ".join(config.kwargs.get("column_list", ()))
-    raised = _exception(single.exception_info or {})
-    values = found.get("partial_unexpected_list") or []
-    detail = raised or (
-        f"found {values[:5]}" if values else f"observed {found.get('observed_value', 'nothing')}"
-    )
     ids = [str(index["id"]) for index in found.get("unexpected_index_list") or [] if "id" in index]
-    return Failure(
-        expectation=f"{config.type.removeprefix('expect_').replace('_', ' ')} {settings or ''}".strip(),
+    said = f"{config.type.removeprefix('expect_').replace('_', ' ')} {settings or ''}".strip()
+    return Finding(
+        expectation=said if len(said) <= 200 else f"{said[:200]}...",
         column=column or "the table",
+        kind=(config.meta or {}).get("kind") or _KIND_OF_TYPE.get(config.type, "range"),
         severity=str(getattr(config.severity, "value", config.severity)),
-        detail=detail[:300],
+        met=bool(single.success),
+        detail=_detail(found, _exception(single.exception_info or {}))[:300],
         rows=found.get("unexpected_count"),
         ids=tuple(ids[:SAMPLED]),
     )
+
+
+def _detail(found: dict[str, Any], raised: str) -> str:
+    """What was seen, in words: the exception, values that should not be there, or the observed value."""
+    if raised:
+        return raised
+    if values := found.get("partial_unexpected_list"):
+        return f"found {values[:5]} in {found.get('unexpected_percent', 0):.2g} % of the rows"
+    if "observed_value" in found:
+        observed = found["observed_value"]
+        return f"observed {observed:.4g}" if isinstance(observed, float) else f"observed {observed}"
+    return "in every row" if found.get("unexpected_count") == 0 else "observed nothing"
 
 
 def _exception(said: dict[str, Any]) -> str:
@@ -102,17 +139,10 @@ def _exception(said: dict[str, Any]) -> str:
     return ""
 
 
-def _docs(result: Any) -> str:
-    """Great Expectations' own page, without what it would fetch from the network: it is read offline."""
-    from great_expectations.render.renderer import (  # type: ignore[attr-defined]
-        ValidationResultsPageRenderer,
-    )
-    from great_expectations.render.view import DefaultJinjaPageView  # type: ignore[attr-defined]
-
-    for single in result.results:
-        observed: Any = single.result.get("observed_value") if single.result else None
-        if hasattr(observed, "item"):  # the renderer cannot read NumPy's numbers
-            single.result["observed_value"] = observed.item()
-    view: Any = DefaultJinjaPageView()
-    content = view.render(ValidationResultsPageRenderer().render(result))
-    return _FROM_THE_NETWORK.sub("", str(content)).replace("</head>", _STYLE, 1)
+def _json(result: Any) -> str:
+    """The whole result without what grows with the rows."""
+    said = result.to_json_dict()
+    for single in said["results"]:
+        for part in _WITH_EVERY_ROW:
+            (single.get("result") or {}).pop(part, None)
+    return json.dumps(said, indent=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -235,14 +237,17 @@ def test_the_data_are_validated_and_failing_rows_are_shown(world: ToyWorld, cand
     found = world.measured(activity)
     assert found["failed_critical_expectations"].value == 0
     assert found["failed_critical_expectations"].n == 3
-    docs, rows = (
+    page, result = (
         world.artifacts.read(r.path).decode() for r in world.store.reports(activity.promotion.id)[-2:]
     )
-    assert "Great Expectations" in docs
-    assert 'src="http' not in docs
-    assert "<link" not in docs
-    assert "toy-" in rows
-    assert "warning" in rows
+    assert "http" not in page, "it is read offline"
+    assert "warning: width" in page
+    assert "toy-" in page
+    assert "freshness nothing is expected" in " ".join(re.sub("<[^>]+>", " ", page).split())
+    assert json.loads(result)["statistics"]["evaluated_expectations"] == 3
+    told = {m.slice: m.value for m in world.store.measurements(activity.promotion.id) if m.slice}
+    assert max(told, key=lambda column: told[column]) == "height"
+    assert 0.3 < told["height"] < 0.8
 
 
 def test_the_models_own_suite_decides(world: ToyWorld, candidate: Candidate) -> None:

@@ -1,19 +1,27 @@
-"""validate_data: may anything be decided on these rows? The model's expectations on the test window."""
+"""validate_data: may anything be decided on these rows? The model's expectations, and a look for leaks."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from sevenfold import data_quality, page
 from sevenfold.activity import Activity, run
-from sevenfold.data_quality import Findings
+from sevenfold.data_quality import KINDS, Finding, Findings
+from sevenfold.leakage import Association, associations
 from sevenfold.snapshot import Snapshot, snapshot
 from sevenfold.windows import Window, windows
 
+STRONGEST = 5
+"""Columns whose association with the label is measured; the report has all."""
+SHOWN = 5
+"""Failing rows that the report shows whole."""
+
 
 def main(activity: Activity) -> None:
-    """Measures failed_critical_expectations; warnings are reported and fail nothing."""
+    """Measures failed_critical_expectations, rows, and label_association of the columns that tell most."""
     spec, as_of = activity.spec, activity.promotion.as_of
     window = windows(spec, as_of).test
     data = snapshot(spec, activity.settings.data, activity.progress)
@@ -31,12 +39,17 @@ def main(activity: Activity) -> None:
         "failed_critical_expectations",
         len(found.critical),
         unit="expectations",
-        n=found.expectations,
+        n=len(found.all),
         window=window,
     )
     activity.measure("rows", len(frame), unit="rows", n=len(frame), window=window)
-    activity.report("data_docs.html", found.html, "Data docs (Great Expectations)")
-    activity.report("failing_rows.html", failing(frame, found), "Rows that fail an expectation")
+    told, n = leaks(data, window, as_of)
+    for column in told[:STRONGEST]:
+        activity.measure(
+            "label_association", column.strength, unit="association", n=n, slice=column.column, window=window
+        )
+    activity.report("data.html", report(activity, frame, found, told), "Quality of the data")
+    activity.report("expectations.json", found.json, "Expectations (Great Expectations' JSON)")
 
 
 def raw(data: Snapshot, window: Window, as_of: datetime) -> tuple[Any, list[str]]:
@@ -55,26 +68,59 @@ def raw(data: Snapshot, window: Window, as_of: datetime) -> tuple[Any, list[str]
     return frame.append_column("lag_hours", pc.divide(lag, 3.6e9)).to_pandas(), rows.column_names
 
 
-def failing(frame: Any, found: Findings) -> str:
-    """A page with some of the rows that fail each expectation, whole."""
-    parts = [
+def leaks(data: Snapshot, window: Window, as_of: datetime) -> tuple[list[Association], int]:
+    """What each feature alone says about the label, strongest first, and the number of rows that say so."""
+    features = data.spec.columns
+    rows = data.labelled(*window, as_of, features)
+    columns = {name: rows[name].to_numpy() for name in features}
+    return associations(columns, np.asarray(rows["label"])), rows.num_rows
+
+
+def report(activity: Activity, frame: Any, found: Findings, told: list[Association]) -> str:
+    """A page with what was expected and what was found, failing rows whole, and columns that tell much."""
+    warnings = len(found.failures) - len(found.critical)
+    kinds = []
+    for kind in KINDS:
+        of = found.of_kind(kind)
+        failed = sum(not finding.met for finding in of)
+        kinds.append([kind, len(of), failed] if of else [kind, "nothing is expected", None])
+    return page.page(
+        f"{activity.spec.title}: quality of the data",
         page.text(
-            f"{found.expectations} expectations, {len(found.critical)} failed, "
-            f"{len(found.failures) - len(found.critical)} warnings."
-        )
+            f"{len(frame):,} rows, {len(found.all)} expectations: {len(found.critical)} failed, "
+            f"{warnings} warned.",
+        ),
+        page.table(["about", "expectations", "not met"], kinds),
+        *(part for failure in found.failures for part in failing(frame, failure)),
+        page.heading("What each column alone says about the label"),
+        page.text(
+            "0 is nothing and 1 everything. A column that says nearly all of it was filled in when the "
+            "outcome was known: such a model is brilliant here and useless where it serves."
+        ),
+        page.table(["column", "association"], [[one.column, one.strength] for one in told]),
+        page.heading("All expectations"),
+        page.table(
+            ["about", "column", "expectation", "found"],
+            [
+                [f.kind, f.column, f.expectation, f.detail if f.met else f"NOT MET: {f.detail}"]
+                for f in found.all
+            ],
+        ),
+    )
+
+
+def failing(frame: Any, failure: Finding) -> list[str]:
+    """One failed expectation with some of its rows, whole."""
+    rows = frame[frame["id"].isin(failure.ids)].head(SHOWN)
+    count = f" {failure.rows:,} rows fail: {', '.join(failure.ids)}." if failure.rows else ""
+    parts = [
+        page.heading(f"{failure.severity}: {failure.column}: {failure.expectation}"),
+        page.text(f"{failure.detail}.{count}"),
     ]
-    for failure in found.failures:
-        parts += [
-            page.heading(f"{failure.column}: {failure.expectation} ({failure.severity})"),
-            page.text(f"{failure.detail}"),
-        ]
-        rows = frame[frame["id"].isin(failure.ids)]
-        if len(rows):
-            transposed = [[name, *(str(value) for value in rows[name].head(5))] for name in frame.columns]
-            parts.append(
-                page.table(["column", *(f"row {n + 1}" for n in range(min(5, len(rows))))], transposed)
-            )
-    return page.page("Rows that fail an expectation", *parts)
+    if len(rows):
+        cells = [[name, *(str(value) for value in rows[name])] for name in frame.columns]
+        parts.append(page.table(["column", *(f"row {n + 1}" for n in range(len(rows)))], cells))
+    return parts
 
 
 if __name__ == "__main__":

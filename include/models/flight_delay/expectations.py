@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from models.flight_delay import references
+
 LIMITS: Mapping[str, tuple[float, float]] = {
     "sched_elapsed": (15, 900),
     "seats": (1, 500),
@@ -83,8 +85,13 @@ def suite(start: datetime, end: datetime, columns: list[str]) -> list[Any]:
         gxe.ExpectColumnValuesToBeInSet(column="origin", value_set=["EWR", "JFK", "LGA"]),
         gxe.ExpectColumnValuesToBeInSet(column="dow", value_set=DAYS),
         gxe.ExpectColumnValuesToMatchRegex(column="hour", regex="^(?:[01][0-9]|2[0-3])$"),
-        gxe.ExpectColumnValuesToMatchRegex(column="carrier", regex="^[A-Z0-9]{2}$"),
-        gxe.ExpectColumnValuesToMatchRegex(column="dest", regex="^[A-Z]{3}$"),
+    ]
+    refers_to = {"carrier": references.carriers(), "dest": references.airports()}
+    integrity = [
+        gxe.ExpectColumnValuesToBeInSet(
+            column=column, value_set=known, meta={"kind": "referential integrity"}
+        )
+        for column, known in refers_to.items()
     ]
     fewest, most = FLIGHTS_A_DAY
     volume = [
@@ -92,9 +99,10 @@ def suite(start: datetime, end: datetime, columns: list[str]) -> list[Any]:
         # Local days: a window between two midnights in Greenwich touches one more.
         gxe.ExpectColumnUniqueValueCountToBeBetween(column="day", min_value=days, max_value=days + 1),
     ]
+    fresh = {"kind": "freshness"}
     freshness = [
-        gxe.ExpectColumnMaxToBeBetween(column="time", min_value=end - NIGHT, max_value=end),
-        gxe.ExpectColumnMinToBeBetween(column="time", min_value=start, max_value=start + NIGHT),
+        gxe.ExpectColumnMaxToBeBetween(column="time", min_value=end - NIGHT, max_value=end, meta=fresh),
+        gxe.ExpectColumnMinToBeBetween(column="time", min_value=start, max_value=start + NIGHT, meta=fresh),
     ]
     labels = [
         gxe.ExpectColumnValuesToBeInSet(column="label", value_set=[0, 1]),
@@ -102,4 +110,4 @@ def suite(start: datetime, end: datetime, columns: list[str]) -> list[Any]:
         gxe.ExpectColumnMeanToBeBetween(column="label", min_value=0.03, max_value=0.6),
         between("lag_hours", 0, 48),
     ]
-    return [*schema, *identity, *gaps, *ranges, *texts, *volume, *freshness, *labels]
+    return [*schema, *identity, *gaps, *ranges, *texts, *integrity, *volume, *freshness, *labels]
