@@ -119,7 +119,8 @@ def judged(
     **context: Any,
 ) -> AnalysisRun:
     gate = policy(gate) if isinstance(gate, Metric) else gate
-    return judge(gate, readings, CANDIDATE, PROMOTION, context.pop("now", NOW), champion=champion, **context)
+    given = {"champion": champion, "accepted": {gate.hash: ""}, "uses": 1} | context
+    return judge(gate, readings, CANDIDATE, PROMOTION, given.pop("now", NOW), **given)
 
 
 def only(run: AnalysisRun) -> MetricResult:

@@ -9,12 +9,17 @@ from typing import Any
 
 import pytest
 from tests import toy
+from tests.sevenfold.evidence_world import public_key, signed
 
-from sevenfold.candidate import Candidate
+from sevenfold import lineage
+from sevenfold.candidate import Candidate, hash_of_gates
 from sevenfold.conclude import conclude
 from sevenfold.environments import ENVIRONMENTS
+from sevenfold.gate_change import request_change, terms_of
 from sevenfold.measurement import Measurement
+from sevenfold.policy import load_gate
 from sevenfold.promotion import Promotion
+from sevenfold.request import grant, granting, wording
 from sevenfold.settings import settings
 from sevenfold.spec import ModelSpec
 from sevenfold.store import Store, open_store
@@ -59,25 +64,41 @@ class World:
         for environment in ENVIRONMENTS:
             (gates / f"{environment}.yaml").write_text(GATE.format(environment=environment))
         self.store: Store = open_store()
+        for person in ("ann", "bob"):
+            self.store.people.add(person, public_key(person))
 
     def polled(self, environment: str, deadline: str = "1h") -> None:
         """Adds a metric to the environment's gate that is measured interval by interval."""
         path = self.models / "toy" / "gates" / f"{environment}.yaml"
         path.write_text(GATE.format(environment=environment) + POLLED.format(deadline=deadline))
+        for made in self.store.candidates("toy"):
+            self.let_through(made, environment)
+
+    def let_through(self, made: Candidate, environment: str) -> None:
+        """Two people let the gate as it is now judge a candidate that was made under another one."""
+        gate = load_gate(self.models, "toy", environment)
+        asked = wording("gate", f"toy/{environment}", terms_of(made, gate), "test")
+        request = request_change(self.store, made, gate, "test", "bob", signed("bob", asked))
+        grants = signed("ann", granting(request, "test"))
+        with self.store.writing() as connection:
+            grant(connection, self.store.people, request.number, "test", "ann", grants)
 
     def candidate(self, name: str = "first", **more: Any) -> Candidate:
         digest = sha256(name.encode()).hexdigest()
+        written = lineage.gates(self.models, "toy")
+        gates = {of: gate.hash for of, gate in written.items()}
         made = Candidate(
             model="toy",
             model_digest=digest,
             data_snapshot="d",
             code_commit="c",
-            policy_hash="p",
+            policy_hash=hash_of_gates(gates),
+            gates=gates,
             as_of=AS_OF,
             train_window=(AS_OF, AS_OF),
             **more,
         )
-        return self.store.add_candidate(made)
+        return self.store.add_candidate(made, written.values())
 
     def begin(self, environment: str, run: str, candidate: Candidate | None) -> Promotion:
         return self.store.begin_promotion(
@@ -100,12 +121,12 @@ class World:
 
     def passes(self, candidate: Candidate, *environments: str) -> None:
         """Lets the candidate pass these environments, with evidence."""
-        from sevenfold_airflow.judging import judge_now
+        from sevenfold.analyse import analyse
 
         for environment in environments:
             promotion = self.begin(environment, f"{environment}-{candidate.id}", candidate)
             self.measure(promotion)
-            conclude(self.store, promotion.id, judge_now(self.store, promotion.id, datetime.now(UTC)))
+            conclude(self.store, promotion.id, analyse(self.store, promotion.id, datetime.now(UTC)))
 
 
 @pytest.fixture

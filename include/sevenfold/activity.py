@@ -21,6 +21,7 @@ from typing import Any, Literal
 import psutil  # type: ignore[import-untyped]
 
 from sevenfold import release
+from sevenfold.anchor import anchor
 from sevenfold.artifacts import ArtifactStore, open_artifacts
 from sevenfold.candidate import Candidate
 from sevenfold.errors import SevenfoldError
@@ -74,6 +75,11 @@ class Activity:
         """The candidate that serves production now, if any."""
         champion = release.row(self.store, self.promotion.model).champion
         return self.store.candidate(champion) if champion else None
+
+    @cached_property
+    def anchor(self) -> Candidate | None:
+        """The champion that is held fixed, against which slow decay shows; None before the first champion."""
+        return anchor(self.store, self.promotion.model)
 
     def model_file(self, candidate: Candidate) -> Path:
         """The candidate's ONNX file, its bytes verified against the digest."""
@@ -129,7 +135,7 @@ class Activity:
         bounds = f" ({low:.4g} to {high:.4g})" if low is not None and high is not None else ""
         shown = "no value" if value is None else f"{value:.4g}"
         of = f" of {slice}" if slice else ""
-        against = f", champion {baseline_value:.4g}" if baseline_value is not None else ""
+        against = f", {baseline} {baseline_value:.4g}" if baseline_value is not None else ""
         print(f"measured {metric}{of}: {shown}{bounds} {unit} on {n:,}{against}".rstrip(), flush=True)
 
     def report(self, name: str, content: bytes | str | Path, title: str) -> None:

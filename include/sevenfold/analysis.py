@@ -7,7 +7,7 @@ that was reset never passes; it is an Error with its reason.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -54,6 +54,7 @@ class AnalysisRun(BaseModel):
 
     Of an Inconclusive run `decide_by` is when no larger sample is waited for and a person is asked; `overdue`
     says that this moment has passed. `compared` is False when the model had no champion to compare with.
+    `accepted` is False when the gate is not one that may judge this candidate: then nothing passes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +69,7 @@ class AnalysisRun(BaseModel):
     decide_by: Utc | None = None
     overdue: bool = False
     compared: bool = True
+    accepted: bool = True
 
 
 def judge(
@@ -78,8 +80,10 @@ def judge(
     now: datetime,
     *,
     champion: Candidate | None,
+    accepted: Mapping[str, str],
     anchor: Candidate | None = None,
-    uses: int = 1,
+    uses: int | None = None,
+    refusal: str = "",
     data_now: datetime | None = None,
 ) -> AnalysisRun:
     """Judges everything that was measured for a promotion so far.
@@ -92,8 +96,12 @@ def judge(
         now: the time on the wall, to tell stale readings and deadlines.
         champion: what serves production, or None if nothing does: then comparisons say so and pass, while
             absolute limits still hold. There is no default, so that nobody forgets the champion.
+        accepted: the gates that may judge this candidate, by hash, with what is said of them: the one it was
+            made under, and what two people let it be changed to (sevenfold.gate_change).
         anchor: the frozen champion that slow decay is measured against.
-        uses: how often the fixed test set has been used, this time included; or a reading's count `uses`.
+        uses: how often the fixed test set has been used, this time included, or a reading's count `uses`;
+            None if nobody counted: what has a budget is then an Error.
+        refusal: the sentence for a gate that is not accepted.
         data_now: the time that the data have reached (sevenfold.clock), to tell whose labels are final.
     """
     subject = Subject(promotion.id, candidate, champion, anchor, now, data_now, uses)
@@ -114,6 +122,12 @@ def judge(
         results += found
 
     verdict = worst(result.verdict for result in results if result.decides)
+    reason = summary(verdict, results)
+    if policy.hash not in accepted:
+        verdict = worst((verdict, Verdict.ERROR))
+        reason = refusal or f"The gate of {policy.environment} may not judge {candidate.id}."
+    elif accepted[policy.hash]:
+        reason = f"{reason} ({accepted[policy.hash]})"
     decide_by = min(waits) if verdict is Verdict.INCONCLUSIVE else None
     return AnalysisRun(
         promotion=promotion.id,
@@ -121,11 +135,12 @@ def judge(
         environment=policy.environment,
         policy_hash=policy.hash,
         verdict=verdict,
-        reason=summary(verdict, results),
+        reason=reason,
         metrics=tuple(results),
         decide_by=decide_by,
         overdue=decide_by is not None and now >= decide_by,
         compared=all(result.compared for result in results),
+        accepted=policy.hash in accepted,
     )
 
 
@@ -146,7 +161,7 @@ def _judge_metric(
 
     readings = [reading for reading in readings if _fits(reading, metric, subject)]
     slices = _slices(metric, readings)
-    compared = metric.baseline == "none" or subject.champion is not None
+    compared = metric.baseline == "none" or subject.has(metric.baseline)
     case = Case(metric, (), metric.alpha, metric.alpha / (rivals * max(len(slices), 1)), compared)
     results = []
     for slice in slices:
@@ -167,14 +182,14 @@ def _fits(reading: Measurement, metric: Metric, subject: Subject) -> bool:
 
     Live counts of a candidate mean the same with a champion beside it and without one.
     """
-    alone = metric.baseline == "none" or subject.champion is None
+    alone = metric.baseline == "none" or not subject.has(metric.baseline)
     return reading.baseline == metric.baseline or (RULES[metric.rule].live and alone)
 
 
 def _has_nothing_to_compare_with(metric: Metric, subject: Subject) -> bool:
     """A first candidate has no champion; an absolute limit beside the comparison still holds."""
     alone = RULES[metric.rule].alone and metric.limit is not None
-    return metric.baseline != "none" and subject.champion is None and not alone
+    return metric.baseline != "none" and not subject.has(metric.baseline) and not alone
 
 
 def _slices(metric: Metric, readings: Sequence[Measurement]) -> list[str | None]:

@@ -11,9 +11,12 @@ from sevenfold import audit
 from sevenfold.candidate import Utc
 from sevenfold.errors import SevenfoldError
 from sevenfold.promotion import Promotion
+from sevenfold.request import SamePerson
 from sevenfold.settings import settings
 from sevenfold.store import Store, find_candidate, find_promotion
 from sevenfold.tables import approvals, promotions
+
+__all__ = ["Approval", "BadApproval", "SamePerson", "record_approval"]
 
 ENVIRONMENTS = ("preproduction", "production")
 """Where a person approves what users will meet."""
@@ -21,10 +24,6 @@ ENVIRONMENTS = ("preproduction", "production")
 
 NOBODY = "sevenfold"
 """Who requests what an asset, an alert or the schedule started."""
-
-
-class SamePerson(SevenfoldError):
-    """Requester and approver are one person where two are needed."""
 
 
 class BadApproval(SevenfoldError):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sevenfold import clock
 from sevenfold.activity import Activity
-from sevenfold.analysis import judge
+from sevenfold.analyse import analyse
 from sevenfold.errors import SevenfoldError
 from sevenfold.policy import Metric, gate_path, load_gate
 from sevenfold.rollout import Arm, Step
@@ -46,16 +45,7 @@ def verdict_so_far(activity: Activity) -> tuple[Verdict, str]:
 
     The whole gate is judged, so that its risks are divided as they will be in the end.
     """
-    promotion = activity.promotion
-    analysis = judge(
-        load_gate(activity.settings.models, promotion.model, promotion.environment),
-        activity.store.measurements(promotion.id),
-        activity.candidate,
-        promotion,
-        datetime.now(UTC),
-        champion=activity.champion,
-        data_now=clock.now(activity.store, promotion.model),
-    )
+    analysis = analyse(activity.store, activity.promotion.id, datetime.now(UTC))
     mine = [found for found in analysis.metrics if found.activity == activity.name and found.decides]
     verdict = worst(found.verdict for found in mine) if mine else Verdict.SUCCESSFUL
     reasons = [found.reason for found in mine if found.verdict is verdict]

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from sevenfold import cli_requests
+from sevenfold.cli_common import Model, Reason, console, me, one_sentence
 from sevenfold.errors import SevenfoldError
 from sevenfold.settings import settings
 
 if TYPE_CHECKING:
     from sevenfold.store import Store
 
-console = Console(highlight=False)
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
-Model = Annotated[str, typer.Argument(help="name of a model, a folder in include/models")]
-Reason = Annotated[str, typer.Option(help="why; it stays with the evidence")]
-
-
-@contextmanager
-def one_sentence() -> Iterator[None]:
-    """A problem that a person can put right ends as its sentence, not as a traceback."""
-    try:
-        yield
-    except SevenfoldError as error:
-        console.print(str(error), style="red", markup=False)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        console.print(
-            "\nstopped; nothing is lost: the same command goes on from here, `make down` stops the stack"
-        )
-        raise typer.Exit(130) from None
+app.add_typer(cli_requests.app)
 
 
 @app.command()
@@ -155,7 +136,7 @@ def rollback(model: Model, reason: Reason) -> None:
     with one_sentence():
         spec, cluster = load_spec(model), local_cluster()
         replicas = spec.serving.replicas
-        row = go_back(open_store(), cluster, model, by=_me(), reason=reason, replicas=replicas, say=_tell)
+        row = go_back(open_store(), cluster, model, by=me(), reason=reason, replicas=replicas, say=_tell)
         tidy(cluster, model, row, _tell)
         _tell(f'no candidate is promoted until you say make resume MODEL={model} REASON="..."')
 
@@ -169,7 +150,7 @@ def resume(model: Model, reason: Reason) -> None:
 
     with one_sentence():
         load_spec(model)
-        release.release_hold(open_store(), model, by=_me(), reason=reason)
+        release.release_hold(open_store(), model, by=me(), reason=reason)
         console.print(f"candidates of {model} can be promoted again")
 
 
@@ -233,38 +214,15 @@ def revoke(
     from sevenfold.store import open_store
 
     with one_sentence():
-        revoked = take_back(open_store(), promotion, _me(), reason)
+        revoked = take_back(open_store(), promotion, me(), reason)
         relied = ", ".join(revoked.relied) or "nothing"
         console.print(f"revoked: {promotion}; relied on it: {relied}", markup=False)
         if revoked.serves:
             console.print("its candidate serves production: roll it back unless you are sure")
 
 
-@app.command()
-def override(
-    promotion: Annotated[str, typer.Argument(help="a promotion: model/environment/run")],
-    scope: Annotated[list[str], typer.Option(help="metrics that are exempted; can be given several times")],
-    approved_by: Annotated[str, typer.Option(help="who approves; another person where users are concerned")],
-    expires: Annotated[datetime, typer.Option(help="last day", formats=["%Y-%m-%d"])],
-    reason: Reason,
-) -> None:
-    """Exempt a promotion by name, with reason, scope and expiry. The failed analysis stays on record."""
-    from sevenfold.override import override as exempt
-    from sevenfold.store import open_store
-
-    with one_sentence():
-        store = open_store()
-        until = expires.replace(tzinfo=UTC)
-        ended = exempt(store, promotion, _me(), approved_by, reason, scope, until)
-        console.print(f"{ended.id} is {ended.state}: {ended.outcome}", markup=False)
-
-
 def _tell(line: str) -> None:
     console.print(line, markup=False, highlight=False)
-
-
-def _me() -> str:
-    return os.environ.get("SUDO_USER") or os.environ.get("USER") or f"user {os.getuid()}"
 
 
 @app.command()

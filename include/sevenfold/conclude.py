@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, insert, select, update
 
-from sevenfold import audit
+from sevenfold import audit, gate_change
 from sevenfold.errors import SevenfoldError
 from sevenfold.evidence import last_statement, measured
 from sevenfold.override import Override, find_override
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class WrongAnalysis(SevenfoldError):
-    """An analysis of another promotion or another candidate."""
+    """An analysis of another promotion, another candidate, or by a gate that may not judge it."""
 
 
 def conclude(store: Store, promotion_id: str, analysis: AnalysisRun, key: Signer | None = None) -> Promotion:
@@ -38,13 +38,15 @@ def conclude(store: Store, promotion_id: str, analysis: AnalysisRun, key: Signer
     holds, Error ends as error. What was concluded once stays. `key` signs; the store's own by default.
 
     Raises:
-        WrongAnalysis: the analysis is about something else, or passes a promotion without a candidate.
+        WrongAnalysis: the analysis is about something else, passes a promotion without a candidate, or passes
+            by a gate that changed after the candidate was made.
     """
     with store.writing() as connection:
         promotion = find_promotion(connection, promotion_id)
         if promotion.state != "running" or last_statement(connection, promotion_id) is not None:
             return promotion
         _require_same(promotion, analysis)
+        _require_accepted(connection, store, promotion, analysis)
         now = datetime.now(UTC)
         verdict = str(analysis.verdict)
         digest = add_analysis(connection, promotion, analysis)
@@ -132,6 +134,21 @@ def _require_same(promotion: Promotion, analysis: AnalysisRun) -> None:
         raise WrongAnalysis(
             f"The analysis is of candidate {analysis.candidate}, but promotion {promotion.id} carries "
             f"{promotion.candidate}."
+        )
+
+
+def _require_accepted(
+    connection: Connection, store: Store, promotion: Promotion, analysis: AnalysisRun
+) -> None:
+    """What a moved bar lets pass is not signed, whoever judged."""
+    if str(analysis.verdict) != "Successful" or promotion.candidate is None:
+        return
+    candidate = find_candidate(connection, promotion.candidate)
+    accepted = gate_change.accepted(connection, store.people, candidate, promotion.environment)
+    if analysis.policy_hash not in accepted:
+        raise WrongAnalysis(
+            f"Promotion {promotion.id} was judged by gate {analysis.policy_hash[:12]}, which is not the one "
+            f"that {candidate.id} was made under, and nobody let the change through."
         )
 
 

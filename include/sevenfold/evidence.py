@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, or_, select
 
+from sevenfold import gate_change
 from sevenfold.errors import SevenfoldError
 from sevenfold.statement import BadStatement, digest_of, subjects, verified
 from sevenfold.store import find_candidate
@@ -122,11 +123,17 @@ def check(connection: Connection, keys: Keys, row: Row[Any]) -> dict[str, Any]:
     """
     statement = verified(row.envelope, keys.trusted)
     about, predicate = statement["predicate"]["sevenfold"], statement["predicate"]
-    if statement["subject"] != subjects(find_candidate(connection, row.candidate)):
+    candidate = find_candidate(connection, row.candidate)
+    if statement["subject"] != subjects(candidate):
         raise BadStatement(f"its digests are not those of candidate {row.candidate}")
     said = (about["promotion"], about["candidate"], about["environment"], predicate["verificationResult"])
     if said != (row.promotion, row.candidate, row.environment, row.result):
         raise BadStatement("it is about something else than the row that holds it")
+    gate = predicate["policy"]["digest"]["sha256"]
+    if row.result == "PASSED" and gate not in gate_change.accepted(
+        connection, keys.people, candidate, row.environment
+    ):
+        raise BadStatement("the gate was changed after the candidate was made and nobody let it through")
     if bool(about["override"]) != (row.override is not None):
         raise BadStatement("its override is not the one of the row that holds it")
     inputs = {entry["uri"]: entry["digest"]["sha256"] for entry in predicate["inputAttestations"]}

@@ -40,12 +40,14 @@ def _judge_once(case: Case, subject: Subject) -> Outcome:
     return _on_enough(RULES[metric.rule].judge(replace(case, readings=[newest])), case)
 
 
-def _spent(case: Case, reading: Measurement, tries: int, uses: int) -> Case:
+def _spent(case: Case, reading: Measurement, tries: int, counted: int | None) -> Case:
     """Passing costs alpha at every look: at a test set that was used before, or measured until it passes."""
     budget = case.metric.max_uses
     looks = tries
     if budget is not None:
-        uses = max(uses, int((reading.counts or {}).get("uses", 1)))
+        uses = max(counted or 0, int((reading.counts or {}).get("uses", 0)))
+        if uses < 1:
+            raise Unusable("nobody counted the look at its test set, so nobody knows which look it was")
         if uses > budget:
             raise Unusable(f"its test set has been used {uses} times, and its budget is {budget} uses")
         looks += uses - 1

@@ -8,8 +8,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from sevenfold.candidate import hash_of_gates
 from sevenfold.environments import ENVIRONMENTS
-from sevenfold.policy import gate_path, load_gate
+from sevenfold.policy import Policy, gate_path, load_gate
 from sevenfold.settings import REPOSITORY
 
 CODE = ("dags", "plugins", "include", "requirements.lock")
@@ -45,14 +46,18 @@ def environment_digest(repository: Path = REPOSITORY) -> dict[str, str]:
     return {"environment": hashlib.sha256(lock.read_bytes()).hexdigest()} if lock.is_file() else {}
 
 
-def policy_hash(models_dir: Path, model: str) -> str:
-    """SHA-256 of all gates of a model; an environment without a gate counts as such."""
-    hashes = {
-        environment: load_gate(models_dir, model, environment).hash
+def gates(models_dir: Path, model: str) -> dict[str, Policy]:
+    """The gates of a model as their files say now, by environment; some environments have none."""
+    return {
+        environment: load_gate(models_dir, model, environment)
         for environment in ENVIRONMENTS
         if gate_path(models_dir, model, environment).is_file()
     }
-    return hashlib.sha256(repr(sorted(hashes.items())).encode()).hexdigest()
+
+
+def policy_hash(models_dir: Path, model: str) -> str:
+    """SHA-256 of all gates of a model; an environment without a gate counts as such."""
+    return hash_of_gates({name: gate.hash for name, gate in gates(models_dir, model).items()})
 
 
 def _git(repository: Path, *arguments: str) -> str | None:

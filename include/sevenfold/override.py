@@ -1,4 +1,8 @@
-"""An override: a named person's exemption from a gate. It never erases the failed analysis that it lifts."""
+"""An override: a named person's exemption from a gate. It never erases the failed analysis that it lifts.
+
+Where users meet the candidate, in preproduction and production, one person asks for it and another one grants
+it, each with a key of their own (sevenfold.request). Elsewhere one person is enough.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,10 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection, insert, select
 
 from sevenfold import audit
-from sevenfold.approval import require_four_eyes
 from sevenfold.candidate import Utc
 from sevenfold.errors import SevenfoldError
 from sevenfold.promotion import Promotion
+from sevenfold.request import Request, ask, find_request, grant
 from sevenfold.store import Store, find_promotion
 from sevenfold.tables import overrides
 
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 EVERYTHING = "*"
 LONGEST = timedelta(days=90)
 """An exemption for longer than this is a change of the policy, and belongs there."""
+OVERRIDDEN = "override"
+"""What the audit log calls it."""
 
 
 class BadOverride(SevenfoldError):
@@ -43,10 +49,11 @@ class Override(BaseModel):
     scope: tuple[str, ...]
     expires_at: Utc
     at: Utc
+    request: int | None = None
 
     def covers(self, analysis: AnalysisRun, now: datetime) -> bool:
-        """Whether it is valid and lifts every metric that stands in the way."""
-        if now >= self.expires_at:
+        """Whether it is valid and lifts every metric that stands in the way; a moved bar it never lifts."""
+        if now >= self.expires_at or not analysis.accepted:
             return False
         in_the_way = {
             result.metric for result in analysis.metrics if result.decides and result.verdict != "Successful"
@@ -58,52 +65,64 @@ class Override(BaseModel):
         return self.model_dump(mode="json", exclude={"sequence", "promotion"})
 
 
-def override(
+def needs_two(environment: str) -> bool:
+    """Whether an override there needs two people: where users meet the candidate."""
+    return environment in ("preproduction", "production")
+
+
+def terms_of(scope: Sequence[str], expires_at: datetime) -> dict[str, Any]:
+    """What an override is about, as its requester signs it."""
+    return {"scope": list(scope), "expires_at": expires_at.astimezone(UTC).isoformat()}
+
+
+def request_override(
     store: Store,
     promotion_id: str,
-    requested_by: str,
-    approved_by: str,
+    by: str,
     reason: str,
     scope: Sequence[str],
     expires_at: datetime,
-) -> Promotion:
-    """Exempts a promotion. One that has ended refused, held or in error is promoted, with a new statement.
-
-    Where users meet the candidate (preproduction, production), two people are needed. A production promotion
-    must still be running: what it held of the release row is gone once it has ended.
+    envelope: str | None = None,
+) -> Request:
+    """Asks for an exemption. Where one person is enough it is in force at once.
 
     Raises:
         BadOverride: no reason, no scope, or an expiry that is past or too far away.
-        SamePerson: requester and approver are one.
+        BadRequest, UnknownPerson: see sevenfold.request.ask.
     """
-    from sevenfold.conclude import conclude_again
-
-    now = datetime.now(UTC)
-    _require_fit(promotion_id, requested_by, approved_by, reason, scope, expires_at, now)
+    _require_fit(promotion_id, by, reason, scope, expires_at)
     with store.writing() as connection:
-        promotion = find_promotion(connection, promotion_id)
-        if promotion.environment in ("preproduction", "production"):
-            require_four_eyes(promotion_id, requested_by, approved_by)
-        if promotion.environment == "production" and promotion.state != "running":
-            raise BadOverride(
-                f"Promotion {promotion_id} has ended ({promotion.state}): start a new run, an override "
-                "cannot bring its traffic back."
-            )
-        connection.execute(
-            insert(overrides).values(
-                promotion=promotion_id,
-                requested_by=requested_by,
-                approved_by=approved_by,
-                reason=reason,
-                scope=json.dumps(list(scope)),
-                expires_at=expires_at,
-                at=now,
-            )
+        promotion = _open(connection, promotion_id)
+        terms = terms_of(scope, expires_at)
+        asked = ask(connection, store.people, "override", promotion_id, terms, reason, by, envelope)
+        if needs_two(promotion.environment):
+            return asked
+        granted = grant(connection, store.people, asked.number, reason, by, two_people=False)
+        _take_effect(connection, store, granted)
+        return granted
+
+
+def grant_override(store: Store, number: int, by: str, reason: str, envelope: str | None = None) -> Promotion:
+    """Grants the exemption; a promotion that has ended refused, held or in error is promoted by it.
+
+    A production promotion must still be running: what it held of the release row is gone once it has ended.
+
+    Raises:
+        SamePerson: requester and approver are one.
+        BadRequest, UnknownPerson: see sevenfold.request.grant.
+        BadOverride: it has expired meanwhile, or the promotion cannot be brought back.
+    """
+    with store.writing() as connection:
+        asked = find_request(connection, number)
+        promotion = _open(connection, asked.subject)
+        _require_fit(
+            promotion.id, by, reason, asked.terms["scope"], datetime.fromisoformat(asked.terms["expires_at"])
         )
-        detail = {"promotion": promotion_id, "requested_by": requested_by, "reason": reason, "scope": scope}
-        audit.append(connection, approved_by, "override", {**detail, "expires_at": expires_at.isoformat()})
-        conclude_again(connection, store.keys.signer, promotion_id, now)
-        return find_promotion(connection, promotion_id)
+        two = needs_two(promotion.environment)
+        granted = grant(connection, store.people, number, reason, by, envelope, two_people=two)
+        if asked.granted_by is None:
+            _take_effect(connection, store, granted)
+        return find_promotion(connection, promotion.id)
 
 
 def find_override(
@@ -123,18 +142,48 @@ def find_overrides(connection: Connection, promotion: str) -> list[Override]:
     return [Override.model_validate({**row, "scope": json.loads(row["scope"])}) for row in rows]
 
 
-def _require_fit(
-    promotion: str,
-    requested_by: str,
-    approved_by: str,
-    reason: str,
-    scope: Sequence[str],
-    expires_at: datetime,
-    now: datetime,
-) -> None:
-    what = f"The override of promotion {promotion}"
-    if not (reason.strip() and requested_by.strip() and approved_by.strip()):
-        raise BadOverride(f"{what} needs a reason, a requester and an approver.")
+def _open(connection: Connection, promotion_id: str) -> Promotion:
+    promotion = find_promotion(connection, promotion_id)
+    if promotion.environment == "production" and promotion.state != "running":
+        raise BadOverride(
+            f"Promotion {promotion_id} has ended ({promotion.state}): start a new run, an override "
+            "cannot bring its traffic back."
+        )
+    return promotion
+
+
+def _take_effect(connection: Connection, store: Store, granted: Request) -> None:
+    from sevenfold.conclude import conclude_again
+
+    now, expires_at = datetime.now(UTC), datetime.fromisoformat(granted.terms["expires_at"])
+    connection.execute(
+        insert(overrides).values(
+            promotion=granted.subject,
+            requested_by=granted.requested_by,
+            approved_by=granted.granted_by,
+            reason=granted.reason,
+            scope=json.dumps(granted.terms["scope"]),
+            expires_at=expires_at,
+            at=now,
+            request=granted.number,
+        )
+    )
+    detail = {
+        "promotion": granted.subject,
+        "requested_by": granted.requested_by,
+        "reason": granted.reason,
+        "scope": granted.terms["scope"],
+        "expires_at": expires_at.isoformat(),
+        "request": granted.number,
+    }
+    audit.append(connection, granted.granted_by or "", OVERRIDDEN, detail)
+    conclude_again(connection, store.keys.signer, granted.subject, now)
+
+
+def _require_fit(promotion: str, by: str, reason: str, scope: Sequence[str], expires_at: datetime) -> None:
+    what, now = f"The override of promotion {promotion}", datetime.now(UTC)
+    if not (reason.strip() and by.strip()):
+        raise BadOverride(f"{what} needs a reason and a person's name.")
     if not scope:
         raise BadOverride(f"{what} needs a scope: the metrics that it lifts, or '{EVERYTHING}'.")
     if not now < expires_at <= now + LONGEST:

@@ -33,11 +33,15 @@ class Subject:
     anchor: Candidate | None
     now: datetime
     data_now: datetime | None
-    uses: int
+    uses: int | None
 
     def baseline(self, name: str) -> Candidate | None:
         """The candidate that stands behind the name of a baseline."""
         return {"champion": self.champion, "anchor": self.anchor}.get(name)
+
+    def has(self, baseline: str) -> bool:
+        """Whether there is such a baseline. Where there is a champion there has to be an anchor too."""
+        return self.baseline(baseline) is not None or self.champion is not None
 
 
 def require_usable(reading: Measurement, metric: Metric, subject: Subject) -> None:

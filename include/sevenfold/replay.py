@@ -56,6 +56,7 @@ def replay(store: Store, promotion_id: str, policy: Policy) -> Replay:
             promotion,
             last.judged_at,
             champion=_champion_at(connection, promotion.model, last.judged_at),
+            accepted={policy.hash: ""},
             anchor=_anchor(connection, readings),
             uses=_uses(connection, promotion_id),
             data_now=last.clock or last.judged_at,
@@ -102,8 +103,8 @@ def _anchor(connection: Connection, readings: list[Measurement]) -> Candidate | 
     return find_candidate(connection, anchors[-1]) if anchors else None
 
 
-def _uses(connection: Connection, promotion: str) -> int:
-    """How often the test set had been used when this promotion used it: the most of its sets."""
+def _uses(connection: Connection, promotion: str) -> int | None:
+    """How often the test set had been used when this promotion used it: the most of its sets, if counted."""
     mine = test_set_uses.alias()
     count = (
         select(func.count())
@@ -112,4 +113,5 @@ def _uses(connection: Connection, promotion: str) -> int:
         .correlate(mine)
         .scalar_subquery()
     )
-    return connection.scalar(select(func.max(count)).where(mine.c.promotion == promotion)) or 1
+    uses: int | None = connection.scalar(select(func.max(count)).where(mine.c.promotion == promotion))
+    return uses

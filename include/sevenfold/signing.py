@@ -22,6 +22,8 @@ from sevenfold.secrets import private_folder, write_private
 if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer
 
+    from sevenfold.people import People
+
 
 class BadKey(SevenfoldError):
     """A key file can be read by others, or is no key."""
@@ -32,6 +34,13 @@ class Keys:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @cached_property
+    def people(self) -> People:
+        """The people whose signatures count, by their public keys in `people/`."""
+        from sevenfold.people import People
+
+        return People(self.folder / "people")
 
     @cached_property
     def signer(self) -> Signer:

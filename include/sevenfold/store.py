@@ -34,9 +34,15 @@ from sevenfold.settings import settings
 if TYPE_CHECKING:
     from sevenfold.analysis import AnalysisRun
     from sevenfold.audit import AuditLine
+    from sevenfold.people import People
+    from sevenfold.policy import Policy
     from sevenfold.signing import Keys
 
 __all__ = ["Promotion", "PromotionEnd", "Store", "UnknownCandidate", "open_store", "upgrade"]
+
+
+LOOKED = "looked at a test set"
+"""What the audit log calls it."""
 
 
 class UnknownCandidate(SevenfoldError):
@@ -61,11 +67,22 @@ class Store(Database):
 
         return Keys(self._keys_folder or settings().secrets / "evidence")
 
+    @cached_property
+    def people(self) -> People:
+        """The people who can sign what they ask for and grant."""
+        return self.keys.people
+
     # Candidates
 
-    def add_candidate(self, candidate: Candidate) -> Candidate:
-        """Keeps a candidate; one that is known already stays as it was first written, and is returned."""
+    def add_candidate(self, candidate: Candidate, gates: Iterable[Policy] = ()) -> Candidate:
+        """Keeps a candidate; one that is known already stays as it was first written, and is returned.
+
+        The text of the `gates` that it was made under is kept with it.
+        """
+        from sevenfold import gate_change
+
         with self.writing() as connection:
+            gate_change.keep(connection, list(gates))
             added = _insert_new(
                 connection,
                 tables.candidates,
@@ -324,6 +341,8 @@ class Store(Database):
                     at=_now(),
                 )
             )
+            detail = {"promotion": promotion, "digest": digest, "uses": uses}
+            audit.append(connection, "sevenfold", LOOKED, detail)
             return uses
 
     def test_set_uses(self, model: str, digest: str, environment: str | None = None) -> int:

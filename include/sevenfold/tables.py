@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA = "0001"
+SCHEMA = "0002"
 """The migration that this file stands for."""
 
 metadata = MetaData(
@@ -158,7 +158,42 @@ overrides = Table(
     Column("scope", Text, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
     Column("at", UtcTime, nullable=False),
+    Column("request", Integer),
     Index("ix_overrides_promotion", "promotion"),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("hash", String, primary_key=True),
+    Column("model", String, nullable=False),
+    Column("environment", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    _sequence(),
+    Column("kind", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("terms", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requested_by", String, nullable=False),
+    Column("envelope", Text),
+    Column("at", UtcTime, nullable=False),
+    Index("ix_requests_kind", "kind", "subject"),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("request", Integer, ForeignKey("requests.sequence"), primary_key=True, autoincrement=False),
+    Column("granted_by", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("envelope", Text),
+    Column("at", UtcTime, nullable=False),
 )
 
 approvals = Table(

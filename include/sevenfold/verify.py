@@ -1,18 +1,18 @@
-"""Checking the evidence as a whole: signatures, digests, reports and the chain of the audit log."""
+"""Checking the evidence as a whole: signatures, digests, reports, and the audit log against the tables."""
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Connection, Row, select
 
-from sevenfold import audit
+from sevenfold import audit, cross_check
 from sevenfold.artifacts import ArtifactStore, MissingArtifact
 from sevenfold.evidence import check
-from sevenfold.statement import SIGNED, BadStatement
+from sevenfold.override import needs_two
+from sevenfold.request import find_requests, flaw
+from sevenfold.statement import BadStatement
 from sevenfold.store import Store, find_promotion
 from sevenfold.tables import statements
 
@@ -33,7 +33,8 @@ def verify(
         found = audit.problems(log)
         hashes = {line.sequence: line.hash for line in log} | {0: audit.GENESIS}
         rows = connection.execute(query).all()
-        found += _missing(rows, log, promotion_id)
+        found += cross_check.problems(connection, log, promotion_id)
+        found += _unsigned(connection, store) if promotion_id is None else []
         for row in rows:
             try:
                 statement = check(connection, store.keys, row)
@@ -45,16 +46,18 @@ def verify(
     return found
 
 
-def _missing(rows: Sequence[Row[Any]], log: list[audit.AuditLine], promotion_id: str | None) -> list[str]:
-    """What only one of log and statements knows: one that was taken out, or slipped in."""
-    there = Counter(row.promotion for row in rows)
-    logged = Counter(line.detail["promotion"] for line in log if line.what == SIGNED)
-    if promotion_id is not None:
-        logged = Counter({promotion_id: logged[promotion_id]})
-    gone = [f"The statement of promotion {promotion} is gone." for promotion in logged - there]
-    return gone + [
-        f"The audit log does not know the statement of promotion {promotion}." for promotion in there - logged
-    ]
+def _unsigned(connection: Connection, store: Store) -> list[str]:
+    """Granted requests that two people did not sign: of those that need two."""
+    found = []
+    for request in find_requests(connection):
+        if request.granted_by is None:
+            continue
+        if request.kind == "override" and not needs_two(
+            find_promotion(connection, request.subject).environment
+        ):
+            continue
+        found.append(flaw(store.people, request))
+    return [one for one in found if one]
 
 
 def _log_problems(row: Row[Any], statement: dict[str, Any], hashes: dict[int, str]) -> list[str]:

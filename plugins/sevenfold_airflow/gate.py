@@ -13,6 +13,7 @@ from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from sevenfold import release
+from sevenfold.analyse import analyse
 from sevenfold.analysis import AnalysisRun
 from sevenfold.conclude import conclude
 from sevenfold.evidence import says_passed
@@ -20,7 +21,6 @@ from sevenfold.promotion import Promotion
 from sevenfold.store import Store, open_store
 from sevenfold.verdict import Verdict
 from sevenfold_airflow.failures import as_airflow_sees_it
-from sevenfold_airflow.judging import judge_now
 from sevenfold_airflow.links import EvidenceLink, promotion_of
 from sevenfold_airflow.triggers import GateTrigger
 
@@ -55,7 +55,7 @@ class GateSensor(BaseSensorOperator):
             promotion = store.promotion(promotion_of(run.dag_id, run.run_id))
             if promotion.state != "running":
                 return self._act_on(promotion)
-            analysis = judge_now(store, promotion.id, datetime.now(UTC))
+            analysis = analyse(store, promotion.id, datetime.now(UTC))
             store.record_analysis(analysis)
             self._say(analysis)
             if analysis.verdict is Verdict.INCONCLUSIVE and not analysis.overdue and analysis.decide_by:

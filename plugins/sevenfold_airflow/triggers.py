@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from sqlalchemy import func, select
 
-from sevenfold.store import open_store
+from sevenfold.analyse import analyse
+from sevenfold.store import Store, open_store
+from sevenfold.tables import measurements
 from sevenfold.verdict import Verdict
-from sevenfold_airflow.judging import judge_now, last_reading
 
 
 class GateTrigger(BaseTrigger):
@@ -56,11 +58,18 @@ class GateTrigger(BaseTrigger):
             store = open_store()
             if store.promotion(self.promotion).state != "running":
                 return seen, "the promotion has ended"
-            newest = last_reading(store, self.promotion)
+            newest = _last_reading(store, self.promotion)
             if newest == seen:
                 return seen, None
-            verdict = judge_now(store, self.promotion, now).verdict
+            verdict = analyse(store, self.promotion, now).verdict
         except Exception as error:
             # The gate's task has retries and shows errors; a trigger has neither.
             return seen, f"judging failed: {error}"
         return newest, None if verdict is Verdict.INCONCLUSIVE else f"the verdict is {verdict}"
+
+
+def _last_reading(store: Store, identity: str) -> int:
+    """A number that grows with every new measurement of a promotion: cheap to ask for again and again."""
+    query = select(func.max(measurements.c.sequence)).where(measurements.c.promotion == identity)
+    with store.reading() as connection:
+        return connection.scalar(query) or 0

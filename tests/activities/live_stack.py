@@ -76,7 +76,7 @@ class LiveWorld(World):
             promotion=promotion.id,
             candidate=promotion.candidate or "",
             environment=promotion.environment,
-            policy_hash="f" * 64,
+            policy_hash=self.store.candidate(promotion.candidate or "").gates[promotion.environment],
             verdict=verdict,
             reason=f"the test says {verdict}",
             metrics=(),

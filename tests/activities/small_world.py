@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sevenfold import lineage
 from sevenfold.activity import Activity
 from sevenfold.artifacts import open_artifacts
-from sevenfold.candidate import Candidate
+from sevenfold.candidate import Candidate, hash_of_gates
+from sevenfold.environments import ENVIRONMENTS
 from sevenfold.settings import Settings
 from sevenfold.store import Store, open_store
 from sevenfold.tabular import METADATA_KEY, Encoder
@@ -127,13 +129,17 @@ class World:
     def candidate(self, **how: float) -> Candidate:
         """A candidate with an artefact made by `made(**how)`, in the store."""
         digest = self.artifacts.put(made(self.folder / "made.onnx", **how))
+        gates = dict.fromkeys(ENVIRONMENTS, "f" * 64) | {
+            of: gate.hash for of, gate in lineage.gates(self.settings.models, MODEL).items()
+        }
         return self.store.add_candidate(
             Candidate(
                 model=MODEL,
                 model_digest=digest,
                 data_snapshot="made up",
                 code_commit="0" * 40,
-                policy_hash="0" * 64,
+                policy_hash=hash_of_gates(gates),
+                gates=gates,
                 as_of=AS_OF,
                 train_window=(AS_OF - timedelta(days=60), AS_OF - timedelta(days=20)),
             )

@@ -11,10 +11,10 @@ from airflow.api_fastapi.core_api.security import requires_access_view
 from fastapi.testclient import TestClient
 from tests.rail_world import AS_OF, World
 
+from sevenfold.analyse import analyse
 from sevenfold.artifacts import open_artifacts
 from sevenfold.promotion import Promotion
 from sevenfold_airflow import board_app
-from sevenfold_airflow.judging import judge_now
 from sevenfold_airflow.links import EvidenceLink, ReportLink
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +76,7 @@ def test_the_evidence_of_a_promotion(world: World, client: TestClient) -> None:
 
     promotion = world.begin("training", "run-1", world.candidate(reason=EVIL))
     world.measure(promotion, 0.9)
-    world.store.record_analysis(judge_now(world.store, promotion.id, datetime.now(UTC)))
+    world.store.record_analysis(analyse(world.store, promotion.id, datetime.now(UTC)))
     reported(world, promotion, "training.html", "x")
     page = client.get("/evidence", params={"promotion": promotion.id}).text
     for shown in (promotion.candidate, "Failed", "Loss", "Training", "0.9", "1,000"):

@@ -214,13 +214,13 @@ def test_promote_does_not_count_what_an_earlier_run_showed(world: World) -> None
 
 
 def test_promote_counts_the_new_statement_of_an_override(world: World, promotion: Promotion) -> None:
-    from sevenfold.override import override
+    from sevenfold.override import request_override
 
     world.measure(promotion, 0.9)
     with pytest.raises(AirflowFailException):
         gate()
     until = datetime.now(UTC) + timedelta(days=1)
-    override(world.store, promotion.id, "ada", "grace", "known and small", ["*"], until)
+    request_override(world.store, promotion.id, "ada", "known and small", ["*"], until)
     assert promote()["promotion"] == promotion.id
 
 
@@ -329,3 +329,31 @@ def test_a_second_run_is_not_green_by_what_an_earlier_one_showed(
         gate("production")
     assert state(world, "production") == ended
     assert release.row(world.store, "toy").candidate is None
+
+
+# A gate that is edited while a candidate is on its way
+
+
+def loosened(world: World, environment: str = "testing") -> None:
+    path = world.models / "toy" / "gates" / f"{environment}.yaml"
+    path.write_text(path.read_text().replace("limit: 0.5", "limit: 5.0"))
+
+
+def test_a_gate_that_was_loosened_meanwhile_passes_nothing_and_says_what_changed(
+    world: World, promotion: Promotion
+) -> None:
+    world.measure(promotion, 0.9)
+    loosened(world)
+    with pytest.raises(AirflowFailException, match=r"loss of train: limit 0\.5 is now 5\.0.*nobody let"):
+        gate()
+    assert state(world) == ("error", "Error")
+    assert not world.store.passed(promotion.candidate or "", "testing")
+
+
+def test_a_candidate_made_after_the_change_is_judged_by_it(world: World) -> None:
+    loosened(world)
+    candidate = world.candidate("second")
+    world.passes(candidate, "training")
+    world.measure(world.begin("testing", "run-1", candidate), 0.9)
+    assert candidate.id in gate()
+    assert state(world) == ("promoted", "Successful")

@@ -2,34 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
 
 from sevenfold import release
 from sevenfold.analysis import AnalysisRun, MetricResult
 from sevenfold.approval import approvals_of, record_approval
-from sevenfold.candidate import Candidate
+from sevenfold.candidate import Candidate, hash_of_gates
 from sevenfold.conclude import conclude
-from sevenfold.environments import before
+from sevenfold.environments import ENVIRONMENTS, before
 from sevenfold.measurement import Measurement
+from sevenfold.override import grant_override, request_override, terms_of
+from sevenfold.people import sign_as
 from sevenfold.promotion import Promotion
 from sevenfold.release_row import ReleaseRow
+from sevenfold.request import Request, find_request, grant, granting, wording
 from sevenfold.store import Store
 from sevenfold.verdict import Verdict
 
 MODEL = "coin"
 AS_OF = datetime(2013, 3, 31, tzinfo=UTC)
 APPROVER, REQUESTER, OPERATOR = "ann", "bob", "olga"
+GATE = "f" * 64
+GATES = dict.fromkeys(ENVIRONMENTS, GATE)
 
 
-def candidate(letter: str, model: str = MODEL) -> Candidate:
-    """One of sixteen candidates."""
+@lru_cache
+def private_key(person: str) -> bytes:
+    """The person's SSH key: one a person, for as long as the tests run."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = Ed25519PrivateKey.generate()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+
+
+def public_key(person: str) -> bytes:
+    """Its public half, as it stands in a .pub file."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
+
+    key = load_ssh_private_key(private_key(person), None).public_key()
+    return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+
+
+def signed(person: str, content: Mapping[str, Any]) -> str:
+    """What the person signs."""
+    return sign_as(content, private_key(person))
+
+
+def candidate(letter: str, model: str = MODEL, testing: str = GATE) -> Candidate:
+    """One of sixteen candidates, made under these gates; that of testing may be another one."""
+    gates = GATES | {"testing": testing}
     return Candidate(
         model=model,
         model_digest=letter * 64,
         data_snapshot="data",
         code_commit="code",
-        policy_hash="policy",
+        policy_hash=hash_of_gates(gates),
+        gates=gates,
         as_of=AS_OF,
         train_window=(AS_OF, AS_OF),
         created_at=AS_OF,
@@ -49,7 +81,7 @@ def analysis(promotion: Promotion, verdict: str, failing: Sequence[str] = ("auc"
         promotion=promotion.id,
         candidate=promotion.candidate or "",
         environment=promotion.environment,
-        policy_hash="f" * 64,
+        policy_hash=GATE,
         verdict=Verdict(verdict),
         reason=f"{failing[0]} is 0.7, so the gate says {verdict}.",
         metrics=tuple(results),
@@ -110,6 +142,38 @@ class World:
         conclude(self.store, promotion.id, analysis(promotion, "Successful"))
         release.settle(self.store, promotion.id, OPERATOR)
         return made
+
+    def know(self, *people: str) -> None:
+        """Makes people known by their keys."""
+        for person in people:
+            self.store.people.add(person, public_key(person))
+
+    def asks_override(
+        self,
+        promotion: Promotion,
+        scope: Sequence[str],
+        until: datetime,
+        by: str = REQUESTER,
+        reason: str = "known gap",
+    ) -> Request:
+        """A person asks to exempt a promotion, by signature."""
+        envelope = signed(by, wording("override", promotion.id, terms_of(scope, until), reason))
+        return request_override(self.store, promotion.id, by, reason, scope, until, envelope)
+
+    def grants_override(self, request: Request, by: str = APPROVER, reason: str = "agreed") -> Promotion:
+        """Another person grants it, by signature."""
+        return grant_override(self.store, request.number, by, reason, self.signs_grant(request, by, reason))
+
+    def grants(self, request: Request, by: str = APPROVER, reason: str = "agreed") -> Request:
+        """A person grants a change of a gate or of the anchor, by signature."""
+        with self.store.writing() as connection:
+            envelope = self.signs_grant(request, by, reason)
+            return grant(connection, self.store.people, request.number, reason, by, envelope)
+
+    def signs_grant(self, request: Request, by: str, reason: str = "agreed") -> str:
+        """What a person signs to grant a request."""
+        with self.store.reading() as connection:
+            return signed(by, granting(find_request(connection, request.number), reason))
 
     @property
     def row(self) -> ReleaseRow:

@@ -25,7 +25,7 @@ from sevenfold.artifacts import open_artifacts
 from sevenfold.conclude import WrongAnalysis, conclude
 from sevenfold.evidence import EvidenceLacking
 from sevenfold.explain import explain
-from sevenfold.override import BadOverride, override
+from sevenfold.override import BadOverride, request_override
 from sevenfold.revoke import NothingToRevoke, revoke
 from sevenfold.statement import verified
 from sevenfold.tables import statements
@@ -127,15 +127,16 @@ def test_measuring_after_the_conclusion_does_not_spoil_it(world: World) -> None:
 def test_an_override_lifts_what_it_names_and_says_who_and_why(world: World) -> None:
     made = world.store.add_candidate(candidate("a"))
     refused = world.judged(made, "testing", "Failed")
-    override(world.store, refused.id, REQUESTER, APPROVER, "wrong month", ["latency"], soon())
+    request_override(world.store, refused.id, REQUESTER, "wrong month", ["latency"], soon())
     assert not world.store.passed(made.id, "testing"), "auc stood in the way, not latency"
-    lifted = override(world.store, refused.id, REQUESTER, APPROVER, "known gap", ["auc"], soon())
+    request_override(world.store, refused.id, REQUESTER, "known gap", ["auc"], soon())
+    lifted = world.store.promotion(refused.id)
     assert lifted.state == "promoted"
     assert lifted.verdict == "Failed", "the failed analysis stays"
     assert world.store.passed(made.id, "testing")
     assert world.store.due(MODEL, "staging") == [made]
     told = explain(world.store, refused.id)
-    assert f"{APPROVER} lifted auc until" in told
+    assert f"{REQUESTER} lifted auc until" in told
     assert f"at the request of {REQUESTER}: known gap" in told
     assert "so the gate says Failed" in told
     assert verify(world.store) == []
@@ -144,7 +145,7 @@ def test_an_override_lifts_what_it_names_and_says_who_and_why(world: World) -> N
 def test_an_override_given_before_the_gate_counts_when_it_speaks(world: World) -> None:
     made = world.store.add_candidate(candidate("a"))
     promotion = world.begin(made, "testing")
-    override(world.store, promotion.id, REQUESTER, REQUESTER, "known gap", ["*"], soon())
+    request_override(world.store, promotion.id, REQUESTER, "known gap", ["*"], soon())
     world.measure(promotion)
     assert conclude(world.store, promotion.id, analysis(promotion, "Inconclusive")).state == "promoted"
     assert world.store.passed(made.id, "testing")
@@ -154,9 +155,9 @@ def test_an_override_has_to_cover_everything_that_stands_in_the_way(world: World
     made = world.store.add_candidate(candidate("a"))
     promotion = world.begin(made, "testing")
     conclude(world.store, promotion.id, analysis(promotion, "Failed", ("auc", "latency")))
-    override(world.store, promotion.id, REQUESTER, APPROVER, "known gap", ["auc"], soon())
+    request_override(world.store, promotion.id, REQUESTER, "known gap", ["auc"], soon())
     assert world.store.promotion(promotion.id).state == "refused"
-    override(world.store, promotion.id, REQUESTER, APPROVER, "both known", ["auc", "latency"], soon())
+    request_override(world.store, promotion.id, REQUESTER, "both known", ["auc", "latency"], soon())
     assert world.store.promotion(promotion.id).state == "promoted"
 
 
@@ -164,7 +165,7 @@ def test_an_override_has_to_cover_everything_that_stands_in_the_way(world: World
     ("wrong", "said"),
     [
         ({"reason": " "}, "needs a reason"),
-        ({"approved_by": ""}, "needs a reason, a requester and an approver"),
+        ({"by": ""}, "needs a reason and a person's name"),
         ({"scope": []}, "needs a scope"),
         ({"expires_at": datetime.now(UTC) - SOON}, "needs an expiry within 90 days"),
         ({"expires_at": datetime.now(UTC) + timedelta(days=400)}, "needs an expiry within 90 days"),
@@ -173,21 +174,18 @@ def test_an_override_has_to_cover_everything_that_stands_in_the_way(world: World
 def test_a_careless_override_is_refused(world: World, wrong: dict[str, object], said: str) -> None:
     refused = world.judged(world.store.add_candidate(candidate("a")), "testing", "Failed")
     given = {
-        "requested_by": REQUESTER,
-        "approved_by": APPROVER,
+        "by": REQUESTER,
         "reason": "known gap",
         "scope": ["auc"],
         "expires_at": soon(),
     }
     with pytest.raises(BadOverride, match=said):
-        override(world.store, refused.id, **{**given, **wrong})  # type: ignore[arg-type]
+        request_override(world.store, refused.id, **{**given, **wrong})  # type: ignore[arg-type]
 
 
-def test_two_people_are_needed_where_users_meet_the_candidate(world: World) -> None:
+def test_nobody_approves_what_he_asked_for(world: World) -> None:
     made = world.store.add_candidate(candidate("a"))
     refused = world.judged(made, "preproduction", "Failed")
-    with pytest.raises(SamePerson, match=f"requested by {REQUESTER}"):
-        override(world.store, refused.id, REQUESTER, REQUESTER.upper(), "trust me", ["auc"], soon())
     with pytest.raises(SamePerson, match="somebody else has to approve"):
         record_approval(world.store, refused.id, REQUESTER, "trust me")
 

@@ -50,12 +50,13 @@ def concluded(world: World, promotion: Promotion, limit: float) -> Promotion:
     run = judge(
         gate(limit), world.store.measurements(promotion.id),
         world.store.candidate(promotion.candidate or ""), promotion, datetime.now(UTC), champion=None,
+        accepted={gate(limit).hash: ""},
     )  # fmt: skip
     return conclude(world.store, promotion.id, run)
 
 
 def test_the_same_policy_says_the_same(world: World) -> None:
-    promotion = measured(world, world.store.add_candidate(candidate("a")), 0.5)
+    promotion = measured(world, world.store.add_candidate(candidate("a", testing=gate(0.6).hash)), 0.5)
     assert concluded(world, promotion, 0.6).state == "promoted"
     again = replay(world.store, promotion.id, gate(0.6))
     assert again.changes == ()
@@ -63,7 +64,7 @@ def test_the_same_policy_says_the_same(world: World) -> None:
 
 
 def test_another_policy_says_what_would_change_and_writes_nothing(world: World) -> None:
-    promotion = measured(world, world.store.add_candidate(candidate("a")), 0.5)
+    promotion = measured(world, world.store.add_candidate(candidate("a", testing=gate(0.6).hash)), 0.5)
     ended = concluded(world, promotion, 0.6)
     lines = len(world.store.audit_lines())
     verdict, metric = replay(world.store, promotion.id, gate(0.4)).changes
@@ -75,6 +76,6 @@ def test_another_policy_says_what_would_change_and_writes_nothing(world: World) 
 
 
 def test_there_has_to_be_something_to_replay(world: World) -> None:
-    promotion = measured(world, world.store.add_candidate(candidate("a")), 0.5)
+    promotion = measured(world, world.store.add_candidate(candidate("a", testing=gate(0.6).hash)), 0.5)
     with pytest.raises(NothingToReplay, match="was never judged"):
         replay(world.store, promotion.id, gate(0.5))

@@ -17,7 +17,7 @@ import numpy as np
 from sevenfold import artefact, evaluation, lineage, page, plots, quality, tracking
 from sevenfold.activity import Activity, run
 from sevenfold.baselines import BASELINES
-from sevenfold.candidate import Candidate
+from sevenfold.candidate import Candidate, hash_of_gates
 from sevenfold.errors import SevenfoldError
 from sevenfold.evaluation import Floats, Interval
 from sevenfold.learning import Learned, learn
@@ -162,6 +162,8 @@ def idea(
 ) -> Candidate:
     """Keeps the small network as this promotion's candidate."""
     promotion, code = activity.promotion, lineage.code()
+    gates = lineage.gates(activity.settings.models, promotion.model)
+    hashes = {environment: gate.hash for environment, gate in gates.items()}
     candidate = activity.store.add_candidate(
         Candidate(
             model=promotion.model,
@@ -169,14 +171,16 @@ def idea(
             data_snapshot=data_digest,
             code_commit=code.commit,
             image_digests=lineage.environment_digest(),
-            policy_hash=lineage.policy_hash(activity.settings.models, promotion.model),
+            policy_hash=hash_of_gates(hashes),
+            gates=hashes,
             as_of=promotion.as_of,
             reason=promotion.reason,
             hyperparameters=hyperparameters,
             train_window=windows.training,
             code_dirty=bool(code.changed),
             mlflow_run=mlflow_run,
-        )
+        ),
+        gates.values(),
     )
     activity.store.set_promotion_candidate(promotion.id, candidate.id)
     activity.progress(f"made candidate {candidate.id}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from sevenfold import artefact, lineage, plots, quality, tracking, training
 from sevenfold.activity import Activity, run
-from sevenfold.candidate import Candidate
+from sevenfold.candidate import Candidate, hash_of_gates
 from sevenfold.errors import SevenfoldError
 from sevenfold.evaluation import Interval
 from sevenfold.learning import Learned, learn
@@ -123,6 +123,8 @@ def make(
 ) -> Candidate:
     """Keeps the model file and the candidate; the promotion carries it only once it is registered."""
     promotion, code = activity.promotion, lineage.code()
+    gates = lineage.gates(activity.settings.models, promotion.model)
+    hashes = {environment: gate.hash for environment, gate in gates.items()}
     return activity.store.add_candidate(
         Candidate(
             model=promotion.model,
@@ -130,7 +132,8 @@ def make(
             data_snapshot=data_digest,
             code_commit=code.commit,
             image_digests=lineage.environment_digest(),
-            policy_hash=lineage.policy_hash(activity.settings.models, promotion.model),
+            policy_hash=hash_of_gates(hashes),
+            gates=hashes,
             parent=parent.id if parent else None,
             as_of=promotion.as_of,
             reason=promotion.reason,
@@ -138,7 +141,8 @@ def make(
             train_window=of.training,
             code_dirty=bool(code.changed),
             mlflow_run=mlflow_run,
-        )
+        ),
+        gates.values(),
     )
 
 
