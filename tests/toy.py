@@ -72,7 +72,7 @@ def scorer(request):
 
 
 def test_a_tall_one_is_likelier(scorer):
-    low, high = scorer.probability({"height": [-2, 2], "width": [0, 0], "colour": ["red", "red"]})
+    low, high = scorer.predict({"height": [-2, 2], "width": [0, 0], "colour": ["red", "red"]})
     assert low < high
 
 

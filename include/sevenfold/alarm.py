@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sevenfold import strict_yaml
+from sevenfold.tasks import Words
 from sevenfold.weeks import Week
 
 State = Literal["quiet", "harmless", "watch", "harmful"]
@@ -27,7 +28,7 @@ class AlarmRule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     harm_ratio: float = Field(default=1.5, gt=1)
-    """A week does harm when positives are more than so many times as frequent as expected."""
+    """A week does harm when more than so many times what was expected is observed (see the model's task)."""
     weeks: int = Field(default=2, ge=1)
     """Weeks running that must do harm."""
     excess_log_loss: float = Field(default=0.1, gt=0)
@@ -85,12 +86,12 @@ def load_rule(model_folder: Path) -> AlarmRule:
     return strict_yaml.read(path, AlarmRule) if path.exists() else AlarmRule()
 
 
-def judge(rule: AlarmRule, seen: Sequence[WeekSeen], positive: str) -> list[Judgement]:
-    """What each week means; `seen` is in the order of time, `positive` says what label 1 means."""
-    return [_judge(rule, seen[: number + 1], positive) for number in range(len(seen))]
+def judge(rule: AlarmRule, seen: Sequence[WeekSeen], words: Words) -> list[Judgement]:
+    """What each week means; `seen` is in the order of time, `words` are the task's."""
+    return [_judge(rule, seen[: number + 1], words) for number in range(len(seen))]
 
 
-def _judge(rule: AlarmRule, seen: Sequence[WeekSeen], positive: str) -> Judgement:
+def _judge(rule: AlarmRule, seen: Sequence[WeekSeen], words: Words) -> Judgement:
     """What the last week means, given those before it."""
     last = seen[-1]
     harmed = _harmed_running(rule, seen)
@@ -101,23 +102,25 @@ def _judge(rule: AlarmRule, seen: Sequence[WeekSeen], positive: str) -> Judgemen
         return Judgement(
             last.week,
             "harmful",
-            f"In the {rule.weeks} weeks to {last.week.last}, '{positive}' was {ratios} times as frequent as "
-            f"expected (limit {rule.harm_ratio:g}) and the scores drifted ({scores}); {loss}: "
+            f"In the {rule.weeks} weeks to {last.week.last}, {words.outcome} was {ratios} times as "
+            f"{words.as_} as expected (limit {rule.harm_ratio:g}) and the scores drifted ({scores}); {loss}: "
             "the model must be trained again.",
             last.psi,
         )
     if not last.drifted and not harmed:
-        reason = f"{last.week}: scores as in the reference ({scores}), {_frequency(last)}; {loss}."
+        reason = (
+            f"{last.week}: scores as in the reference ({scores}), {_against_expected(last, words)}; {loss}."
+        )
         return Judgement(last.week, "quiet", reason, last.psi)
     if last.drifted and not harmed and last.log_loss - last.expected_log_loss <= rule.excess_log_loss:
         return Judgement(
             last.week,
             "harmless",
-            f"The scores of {last.week} drifted ({scores}), but '{positive}' was {_frequency(last)} "
-            f"and {loss}: nothing is retrained.",
+            f"The scores of {last.week} drifted ({scores}), but {words.outcome} was "
+            f"{_against_expected(last, words)} and {loss}: nothing is retrained.",
             last.psi,
         )
-    return Judgement(last.week, "watch", _why_watch(rule, last, harmed, positive, scores, loss), last.psi)
+    return Judgement(last.week, "watch", _why_watch(rule, last, harmed, words, scores, loss), last.psi)
 
 
 def _harmed_running(rule: AlarmRule, seen: Sequence[WeekSeen]) -> int:
@@ -131,15 +134,15 @@ def _harmed_running(rule: AlarmRule, seen: Sequence[WeekSeen]) -> int:
     return count
 
 
-def _frequency(one: WeekSeen) -> str:
+def _against_expected(one: WeekSeen, words: Words) -> str:
     ratio = one.over_expected
-    words = "more often than expected" if ratio > 1 else "less often than expected"
-    words = "as often as expected" if 0.8 <= ratio <= 1.25 else words
-    return f"{words} (observed over expected {ratio:.2f})"
+    said = words.more if ratio > 1 else words.less
+    said = words.same if 0.8 <= ratio <= 1.25 else said
+    return f"{said} (observed over expected {ratio:.2f})"
 
 
-def _why_watch(rule: AlarmRule, last: WeekSeen, harmed: int, positive: str, scores: str, loss: str) -> str:
-    frequent = f"{last.week}: '{positive}' was {last.over_expected:.2f} times as frequent as expected"
+def _why_watch(rule: AlarmRule, last: WeekSeen, harmed: int, words: Words, scores: str, loss: str) -> str:
+    frequent = f"{last.week}: {words.outcome} was {last.over_expected:.2f} times as {words.as_} as expected"
     if harmed >= rule.weeks:
         return (
             f"{frequent}, harmful for {harmed} weeks now, but the scores are as in the reference "
@@ -152,6 +155,6 @@ def _why_watch(rule: AlarmRule, last: WeekSeen, harmed: int, positive: str, scor
         )
     return (
         f"{last.week}: the scores drifted ({scores}) and {loss}, too much by more than "
-        f"{rule.excess_log_loss:g}, but '{positive}' was {_frequency(last)}: "
+        f"{rule.excess_log_loss:g}, but {words.outcome} was {_against_expected(last, words)}: "
         "no alarm, and not harmless either."
     )

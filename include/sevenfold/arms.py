@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 
 from sevenfold import evaluation
 from sevenfold.evaluation import Interval
+from sevenfold.predictions import paired, values
+from sevenfold.tasks import Task
 from sevenfold.weekly import Days, Floats, columns
 
 
@@ -24,7 +26,7 @@ class Arm:
     log_loss: Interval
     """Nats a row."""
     over_expected: Interval
-    """Positive labels over the sum of the probabilities."""
+    """What was observed over what was expected: 1 if the predictions are right on average."""
 
 
 @dataclass(frozen=True)
@@ -36,35 +38,34 @@ class Comparison:
     difference: Interval
 
 
-def mirrored(champion: pa.Table, shadow: pa.Table) -> Comparison | None:
+def mirrored(task: Task, champion: pa.Table, shadow: pa.Table) -> Comparison | None:
     """Both on the rows that both answered; None if there is no such row with a label.
 
     Answers belong together when they are to the same row of the same request.
     """
-    keys = ["request", "row"]
-    answers = shadow.select([*keys, "probability"]).rename_columns([*keys, "other"])
-    both = champion.join(answers, keys=keys, join_type="inner").sort_by("time")
-    label, ours, day = columns(both)
+    mine, others = paired(champion, shadow)
+    label, ours, day = columns(mine)
     if not len(label):
         return None
-    theirs = np.asarray(both.filter(pc.is_valid(both["label"]))["other"].to_numpy(), np.float64)
-    difference = evaluation.log_losses(label, theirs) - evaluation.log_losses(label, ours)
-    return Comparison(_arm(label, ours, day), _arm(label, theirs, day), evaluation.mean(difference, day))
+    theirs = values(others["prediction"].filter(pc.is_valid(mine["label"])))
+    difference = task.losses(label, theirs) - task.losses(label, ours)
+    return Comparison(
+        _arm(task, label, ours, day), _arm(task, label, theirs, day), evaluation.mean(difference, day)
+    )
 
 
-def split(champion: pa.Table, challenger: pa.Table) -> Comparison | None:
+def split(task: Task, champion: pa.Table, challenger: pa.Table) -> Comparison | None:
     """Each on its own rows, on the days on which both answered; None if there is no such day."""
     ours, theirs = columns(champion), columns(challenger)
     shared = np.intersect1d(ours[2], theirs[2])
     if not len(shared):
         return None
     ours, theirs = _on(shared, ours), _on(shared, theirs)
-    return Comparison(_arm(*ours), _arm(*theirs), _difference(ours, theirs))
+    return Comparison(_arm(task, *ours), _arm(task, *theirs), _difference(task, ours, theirs))
 
 
-def _arm(label: Floats, probability: Floats, day: Days) -> Arm:
-    losses = evaluation.log_losses(label, probability)
-    return Arm(evaluation.mean(losses, day), evaluation.ratio(label, probability, day))
+def _arm(task: Task, label: Floats, prediction: Floats, day: Days) -> Arm:
+    return Arm(task.log_loss(label, prediction, day), task.observed_over_expected(label, prediction, day))
 
 
 def _on(days: Days, side: tuple[Floats, Floats, Days]) -> tuple[Floats, Floats, Days]:
@@ -72,9 +73,11 @@ def _on(days: Days, side: tuple[Floats, Floats, Days]) -> tuple[Floats, Floats, 
     return side[0][inside], side[1][inside], side[2][inside]
 
 
-def _difference(ours: tuple[Floats, Floats, Days], theirs: tuple[Floats, Floats, Days]) -> Interval:
+def _difference(
+    task: Task, ours: tuple[Floats, Floats, Days], theirs: tuple[Floats, Floats, Days]
+) -> Interval:
     """Difference of two means whose rows share days: each row stands for its influence on the difference."""
-    losses = [evaluation.log_losses(label, probability) for label, probability, _ in (ours, theirs)]
+    losses = [task.losses(label, prediction) for label, prediction, _ in (ours, theirs)]
     rows = sum(map(len, losses))
     gap = losses[1].mean() - losses[0].mean()
     moved = [sign * (one - one.mean()) * rows / len(one) for sign, one in zip((-1, 1), losses, strict=True)]

@@ -1,4 +1,4 @@
-"""The artefact of a candidate: one ONNX file, from columns of numbers and codes to a probability."""
+"""The artefact of a candidate: one ONNX file, from columns of numbers and codes to what is served."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from sevenfold.errors import SevenfoldError
 from sevenfold.tabular import METADATA_KEY, BadColumns, Encoder
+from sevenfold.tasks import Task
 
 if TYPE_CHECKING:
     from torch import nn
 
 INPUTS = ("numeric", "categorical")
-OUTPUT = "probability"
 BATCH = 8192
 
 
@@ -26,7 +26,7 @@ class NotExported(SevenfoldError):
 
 
 def export(network: nn.Module, encoder: Encoder, path: Path) -> None:
-    """Writes `network` (logits) with a sigmoid behind it as the ONNX file `path`, whole or not at all.
+    """Writes `network`, behind it what makes its task's output, as the ONNX file `path`, whole or not at all.
 
     The exporter is torch's older one, on purpose: for these graphs it takes 0.2 s instead of 5, its graph
     runs twice as fast, and the file holds no paths of the machine that wrote it.
@@ -34,13 +34,15 @@ def export(network: nn.Module, encoder: Encoder, path: Path) -> None:
     import onnx
     import torch
 
-    class WithSigmoid(torch.nn.Module):
+    task, output = encoder.task, encoder.task.output.name
+
+    class Served(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = network
 
         def forward(self, numeric: torch.Tensor, categorical: torch.Tensor) -> torch.Tensor:
-            return torch.sigmoid(self.network(numeric, categorical))
+            return task.served(self.network(numeric, categorical))
 
     example = (
         torch.zeros((2, len(encoder.numeric))),
@@ -52,13 +54,13 @@ def export(network: nn.Module, encoder: Encoder, path: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             torch.onnx.export(
-                WithSigmoid().eval(),
+                Served().eval(),
                 example,
                 str(half),
                 dynamo=False,
                 input_names=list(INPUTS),
-                output_names=[OUTPUT],
-                dynamic_axes={name: {0: "n"} for name in (*INPUTS, OUTPUT)},
+                output_names=[output],
+                dynamic_axes={name: {0: "n"} for name in (*INPUTS, output)},
             )
         model = onnx.load(half)
         onnx.helper.set_model_props(model, {METADATA_KEY: encoder.to_json()})
@@ -72,7 +74,7 @@ def export(network: nn.Module, encoder: Encoder, path: Path) -> None:
 def difference(
     network: nn.Module, path: Path, numeric: NDArray[np.float32], categorical: NDArray[np.int64]
 ) -> float:
-    """Largest absolute difference between the network's probabilities and those of its ONNX file.
+    """Largest absolute difference between what the network and its ONNX file answer.
 
     Raises:
         NotExported: one of them is not a number.
@@ -80,12 +82,13 @@ def difference(
     import torch
 
     network.eval()
+    scorer = Scorer(path)
     with torch.inference_mode():
-        logits = network(torch.from_numpy(numeric), torch.from_numpy(categorical))
-        expected = torch.sigmoid(logits).numpy()
-    largest = float(np.abs(Scorer(path).run(numeric, categorical) - expected).max(initial=0.0))
+        raw = network(torch.from_numpy(numeric), torch.from_numpy(categorical))
+        expected = scorer.encoder.task.served(raw).numpy()
+    largest = float(np.abs(scorer.run(numeric, categorical) - expected).max(initial=0.0))
     if not np.isfinite(largest):
-        raise NotExported(f"the probabilities of {path.name} or of its network are not numbers")
+        raise NotExported(f"the answers of {path.name} or of its network are not numbers")
     return largest
 
 
@@ -105,17 +108,23 @@ class Scorer:
         self._session: Any = session
         self.encoder = Encoder.from_session(session, str(path))
 
-    def probability(self, columns: Any) -> NDArray[np.float32]:
-        """Probability of label 1 for each row [n] of `columns` (see Encoder.encode)."""
+    @property
+    def task(self) -> Task:
+        """What its answers are for."""
+        return self.encoder.task
+
+    def predict(self, columns: Any) -> NDArray[np.float32]:
+        """What is served for each row of `columns` (see Encoder.encode): [n] or [n, K], as its task says."""
         return self.run(*self.encoder.encode(columns))
 
     def run(self, numeric: NDArray[np.float32], categorical: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Probabilities [n] of encoded rows, computed in pieces so that memory stays small."""
+        """What is served for encoded rows, computed in pieces so that memory stays small."""
+        output = self.task.output
         pieces = [
             self._session.run(
-                [OUTPUT],
+                [output.name],
                 {"numeric": numeric[i : i + BATCH], "categorical": categorical[i : i + BATCH]},
             )[0]
             for i in range(0, len(numeric), BATCH)
         ]
-        return np.concatenate(pieces) if pieces else np.empty(0, np.float32)
+        return np.concatenate(pieces) if pieces else np.empty(output.shape(0), np.float32)

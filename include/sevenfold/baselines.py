@@ -1,4 +1,4 @@
-"""What a network has to beat: the constant, logistic regression and gradient boosting, on the same rows."""
+"""What a network has to beat: the constant, a linear model and gradient boosting, on the same rows."""
 
 from __future__ import annotations
 
@@ -8,29 +8,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sevenfold.evaluation import Floats
+from sevenfold.tasks import Task
 from sevenfold.training import Examples
 
-Probabilities = NDArray[np.float64]
-Fit = Callable[[Examples, Examples, list[int], int], Callable[[Examples], Probabilities]]
+Fit = Callable[[Examples, Examples, list[int], int], Callable[[Examples], Floats]]
 
 MOST_CODES = 255
 """Categories that gradient boosting can take; a column with more is given to it as a number."""
 
 
+def baselines(task: Task) -> dict[str, Fit]:
+    """By name, from the simplest to the one that is hardest to beat."""
+    return {"constant": constant, task.linear: linear, "gradient_boosting": gradient_boosting}
+
+
 def constant(
     examples: Examples, stopping: Examples, cardinalities: list[int], seed: int
-) -> Callable[[Examples], Probabilities]:
-    """Everybody gets the training rows' rate."""
-    rate = float(examples.label.mean())
-    return lambda rows: np.full(len(rows), rate)
+) -> Callable[[Examples], Floats]:
+    """Everybody gets what suits the training rows best."""
+    one = examples.task.constant(examples.label)
+    return lambda rows: np.broadcast_to(one, (len(rows), *one.shape)).copy()
 
 
-def logistic_regression(
+def linear(
     examples: Examples, stopping: Examples, cardinalities: list[int], seed: int
-) -> Callable[[Examples], Probabilities]:
+) -> Callable[[Examples], Floats]:
     """Standardised numbers with an indicator for each gap, and one column for each category."""
     from scipy import sparse
-    from sklearn.linear_model import LogisticRegression
 
     values = examples.numeric.astype(np.float64)
     mean, spread = np.nanmean(values, axis=0), np.nanstd(values, axis=0) + 1e-6
@@ -47,35 +52,28 @@ def logistic_regression(
             [sparse.csr_matrix(np.hstack([scaled, missing])), sparse.csr_matrix((ones, places), shape)]
         ).tocsr()
 
-    fitted = LogisticRegression(max_iter=200, tol=1e-3).fit(design(examples), examples.label)
-    return lambda rows: np.asarray(fitted.predict_proba(design(rows))[:, 1])
+    predict = examples.task.fit_linear(design(examples), examples.label)
+    return lambda rows: predict(design(rows))
 
 
 def gradient_boosting(
     examples: Examples, stopping: Examples, cardinalities: list[int], seed: int
-) -> Callable[[Examples], Probabilities]:
+) -> Callable[[Examples], Floats]:
     """Histogram gradient boosting; as for the network, the stopping rows say when it has learned enough."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
     few = [codes <= MOST_CODES for codes in cardinalities]
 
     def design(rows: Examples) -> NDArray[np.float64]:
         return np.hstack([rows.numeric, rows.categorical]).astype(np.float64)
 
-    fitted = HistGradientBoostingClassifier(
-        learning_rate=0.1,
-        max_iter=150,
-        early_stopping=True,
-        n_iter_no_change=10,
-        categorical_features=[False] * examples.numeric.shape[1] + few,
-        random_state=seed,
-    ).fit(design(examples), examples.label, X_val=design(stopping), y_val=stopping.label)
-    return lambda rows: np.asarray(fitted.predict_proba(design(rows))[:, 1])
-
-
-BASELINES: dict[str, Fit] = {
-    "constant": constant,
-    "logistic_regression": logistic_regression,
-    "gradient_boosting": gradient_boosting,
-}
-"""From the simplest to the one that is hardest to beat."""
+    settings = {
+        "learning_rate": 0.1,
+        "max_iter": 150,
+        "early_stopping": True,
+        "n_iter_no_change": 10,
+        "categorical_features": [False] * examples.numeric.shape[1] + few,
+        "random_state": seed,
+    }
+    predict = examples.task.fit_boosting(
+        settings, design(examples), examples.label, design(stopping), stopping.label
+    )
+    return lambda rows: predict(design(rows))

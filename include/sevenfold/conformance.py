@@ -41,7 +41,7 @@ class Conformance:
 
     Args:
         client: whose base URL is the server's.
-        columns: golden rows, a column of values by feature; `probability` is what the artefact makes of them.
+        columns: golden rows, a column of values by feature; `prediction` is what the artefact makes of them.
     """
 
     def __init__(
@@ -50,13 +50,14 @@ class Conformance:
         candidate: str,
         encoder: Encoder,
         columns: Mapping[str, list[Any]],
-        probability: NDArray[np.float32],
+        prediction: NDArray[np.float32],
     ) -> None:
         self.client = client
         self.candidate = candidate
         self.encoder = encoder
         self.columns = columns
-        self.probability = probability
+        self.prediction = prediction
+        self.output = encoder.task.output
         self.own = f"/v2/models/{encoder.model}"
 
     def check(self) -> list[Check]:
@@ -109,31 +110,35 @@ class Conformance:
         inputs = {tensor["name"]: (tensor["datatype"], tensor["shape"]) for tensor in said["inputs"]}
         _expect(inputs == wanted, f"its inputs are {inputs}")
         outputs = [(tensor["name"], tensor["datatype"]) for tensor in said["outputs"]]
-        _expect(outputs == [("probability", "FP32")], f"its outputs are {outputs}")
+        _expect(outputs == [(self.output.name, "FP32")], f"its outputs are {outputs}")
 
     def _golden(self) -> None:
-        self._compare(self._infer(self._request(slice(None))), self.probability)
+        self._compare(self._infer(self._request(slice(None))), self.prediction)
 
     def _one_row(self) -> None:
-        self._compare(self._infer(self._request(slice(0, 1))), self.probability[:1])
+        self._compare(self._infer(self._request(slice(0, 1))), self.prediction[:1])
 
     def _flat(self) -> None:
         request = self._request(slice(0, 3))
         for tensor in request["inputs"]:
             tensor["data"] = [value for row in tensor["data"] for value in row]
-        self._compare(self._infer(request), self.probability[:3])
+        self._compare(self._infer(request), self.prediction[:3])
 
     def _any_order(self) -> None:
         request = self._request(slice(0, 3))
         request["inputs"].reverse()
-        self._compare(self._infer(request), self.probability[:3])
+        self._compare(self._infer(request), self.prediction[:3])
 
     def _all_missing(self) -> None:
         request = self._request(slice(0, 1))
         for tensor in request["inputs"]:
             tensor["data"] = [[None] * tensor["shape"][1]]
-        found = self._infer(request)["outputs"][0]["data"]
-        _expect(len(found) == 1 and 0 <= found[0] <= 1, f"it answers {found}")
+        found = np.asarray(self._infer(request)["outputs"][0]["data"], np.float64)
+        low = -np.inf if self.output.low is None else self.output.low
+        high = np.inf if self.output.high is None else self.output.high
+        within = np.isfinite(found) & (found >= low) & (found <= high)
+        fits = found.shape == self.output.shape(1) and bool(within.all())
+        _expect(fits, f"it answers {found.tolist()}")
 
     def _identity(self) -> None:
         request = self._request(slice(0, 2)) | {"id": "golden", "parameters": {"ids": ["a", "b"]}}
@@ -252,7 +257,8 @@ class Conformance:
     def _compare(self, said: dict[str, Any], expected: NDArray[np.float32]) -> None:
         output = said["outputs"][0]
         _expect(
-            (output["name"], output["datatype"], output["shape"]) == ("probability", "FP32", [len(expected)]),
+            (output["name"], output["datatype"], output["shape"])
+            == (self.output.name, "FP32", list(expected.shape)),
             f"the output is {output['name']} {output['datatype']} {output['shape']}",
         )
         farthest = float(np.abs(np.asarray(output["data"]) - expected).max())

@@ -15,27 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sevenfold.errors import SevenfoldError
+from sevenfold.tasks import Task
 
 Floats = NDArray[np.float64]
 
-RATES = ("true_positive_rate", "false_positive_rate", "calibration")
-"""Calibration is the mean probability minus the observed rate: above zero the group is over-warned."""
-
-ROWS, POSITIVES, TRUE_POSITIVES, FALSE_POSITIVES, PROBABILITY = range(5)
+ROWS = 0
+"""Place of the number of rows in a table of counts."""
 RESAMPLES = 2000
 SEED = 20130101
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What is counted per day and group: rows, positives, true and false positives, sum of probabilities."""
+    """What is counted per day and group: rows, and for each rate the two amounts whose ratio it is."""
 
     groups: Sequence[str]
-    table: Floats  # [days, groups, 5]
+    rates: Sequence[str]
+    table: Floats  # [days, groups, 1 + 2 rates]
 
     @property
     def total(self) -> Floats:
-        """[groups, 5] over all days."""
+        """[groups, 1 + 2 rates] over all days."""
         return np.asarray(self.table.sum(axis=0))
 
 
@@ -75,38 +75,34 @@ class Change:
 
 
 def count(
-    days: NDArray[Any],
-    groups: NDArray[Any],
-    labels: NDArray[Any],
-    probabilities: NDArray[Any],
-    threshold: float,
+    task: Task, days: NDArray[Any], groups: NDArray[Any], labels: NDArray[Any], predictions: NDArray[Any]
 ) -> Counts:
-    """Counts rows [n] per day and group; a row is decided positive when its probability reaches `threshold`.
+    """Counts rows [n] per day and group, and the amounts of the task's rates.
 
     Raises:
         SevenfoldError: there are no rows, or the columns differ in length.
     """
-    if not len(days) or len({len(days), len(groups), len(labels), len(probabilities)}) != 1:
+    if not len(days) or len({len(days), len(groups), len(labels), len(predictions)}) != 1:
         raise SevenfoldError(
             f"fairness needs columns of one length above 0, got {len(days)} days, {len(groups)} groups, "
-            f"{len(labels)} labels and {len(probabilities)} probabilities"
+            f"{len(labels)} labels and {len(predictions)} predictions"
         )
     _, day = np.unique(days, return_inverse=True)
     names, group = np.unique(groups.astype(str), return_inverse=True)
-    positive, chosen = labels.astype(bool), probabilities >= threshold
-    columns = (np.ones(len(days)), positive, positive & chosen, ~positive & chosen, probabilities)
+    rates = task.fairness(labels, predictions)
+    columns = [np.ones(len(days)), *(amount for amounts in rates.values() for amount in amounts)]
     cells, shape = day * len(names) + group, (int(day.max()) + 1, len(names))
     sums = [np.bincount(cells, weights=np.asarray(c, float), minlength=shape[0] * shape[1]) for c in columns]
     table = np.stack(sums, axis=-1).reshape(*shape, len(columns)).astype(np.float64)
-    return Counts(groups=[str(name) for name in names], table=table)
+    return Counts([str(name) for name in names], list(rates), table)
 
 
 def gaps(counts: Counts, *, level: float = 0.95) -> list[Gap]:
     """Each group's gap to the rest in each rate. A rate nobody can have (no positives) is left out."""
     drawn = _resample(counts.table)
     found = []
-    for rate in RATES:
-        value, spread = _against_rest(counts.total, rate), _against_rest(drawn, rate)
+    for place, rate in enumerate(counts.rates):
+        value, spread = _against_rest(counts.total, place), _against_rest(drawn, place)
         for index, group in enumerate(counts.groups):
             if not np.isfinite(value[index]):
                 continue
@@ -131,10 +127,10 @@ def changes(candidate: Counts, champion: Counts, *, level: float = 0.95) -> list
         )
     ours, theirs = _resample(candidate.table), _resample(champion.table)
     found = []
-    for rate in RATES:
-        value = np.abs(_against_rest(candidate.total, rate))
-        baseline = np.abs(_against_rest(champion.total, rate))
-        spread = np.abs(_against_rest(ours, rate)) - np.abs(_against_rest(theirs, rate))
+    for place, rate in enumerate(candidate.rates):
+        value = np.abs(_against_rest(candidate.total, place))
+        baseline = np.abs(_against_rest(champion.total, place))
+        spread = np.abs(_against_rest(ours, place)) - np.abs(_against_rest(theirs, place))
         for index, group in enumerate(candidate.groups):
             if not np.isfinite(value[index] - baseline[index]):
                 continue
@@ -150,26 +146,21 @@ def changes(candidate: Counts, champion: Counts, *, level: float = 0.95) -> list
 
 
 def _resample(table: Floats) -> Floats:
-    """[resamples, groups, 5]: totals over days drawn with replacement, the same draw at each call."""
+    """[resamples, groups, 1 + 2 rates]: totals over days drawn with replacement, each time the same."""
     days = table.shape[0]
     weights = np.random.default_rng(SEED).multinomial(days, np.full(days, 1 / days), size=RESAMPLES)
     return np.asarray(np.einsum("rd,dgc->rgc", weights.astype(float), table, optimize=True))
 
 
-def _against_rest(totals: Floats, rate: str) -> Floats:
-    """[..., groups] rate of each group minus the rate of all others together."""
+def _against_rest(totals: Floats, place: int) -> Floats:
+    """[..., groups] one rate of each group minus that of all others together."""
     rest = totals.sum(axis=-2, keepdims=True) - totals
-    return np.asarray(_rate(totals, rate) - _rate(rest, rate))
+    return np.asarray(_rate(totals, place) - _rate(rest, place))
 
 
-def _rate(totals: Floats, rate: str) -> Floats:
-    """[...] of totals [..., 5]; NaN where nothing can be said."""
-    rows, positives = totals[..., ROWS], totals[..., POSITIVES]
-    above, below = {
-        "true_positive_rate": (totals[..., TRUE_POSITIVES], positives),
-        "false_positive_rate": (totals[..., FALSE_POSITIVES], rows - positives),
-        "calibration": (totals[..., PROBABILITY] - positives, rows),
-    }[rate]
+def _rate(totals: Floats, place: int) -> Floats:
+    """[...] of totals [..., 1 + 2 rates]; NaN where nothing can be said."""
+    above, below = totals[..., 1 + 2 * place], totals[..., 2 + 2 * place]
     return np.asarray(np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0))
 
 

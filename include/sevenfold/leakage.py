@@ -1,9 +1,9 @@
 """How much one column alone says about the label: one that says nearly all of it was filled in afterwards.
 
 The measure lies between 0 (nothing) and 1 (the column orders the rows as their labels do). Of labels with few
-different values it is |2 AUC - 1|, Somers' D, of the class that the column tells apart best; of numbers it is
-Spearman's rank correlation. A missing value counts as a value of its own, below all others, for a gap can give
-the label away too.
+different values it is |2 AUC - 1|, Somers' D, of the class that the column tells apart best; of numbers it
+is Spearman's rank correlation. A missing value counts as a value of its own, below all others, for a gap can
+give the label away too.
 """
 
 from __future__ import annotations

@@ -47,11 +47,12 @@ def learn(
     """
     import torch
 
-    encoder = Encoder.fit(fitting, spec.name, spec.numeric, spec.categorical)
+    encoder = Encoder.fit(fitting, spec.name, spec.numeric, spec.categorical, spec.task)
     examples, last = Examples.of(fitting, encoder), Examples.of(stopping, encoder)
     settings = TrainingSettings.of(hyperparameters, seed)
     fitting_batch = max(SMALLEST_BATCH, len(examples) // FEWEST_STEPS)
     settings = replace(settings, batch_size=min(settings.batch_size, fitting_batch))
     torch.manual_seed(seed)
     network = spec.entry("network")(examples.numeric, encoder.cardinalities, hyperparameters)
+    network = spec.task.on_scale_of(network, examples.label)
     return Learned(network, encoder, fit(network, examples, last, settings, checkpoint, on_epoch))

@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from sevenfold.evaluation import CalibrationBin
+from sevenfold.tasks import Task
+
 Values = Sequence[float | None]
 Line = tuple[Values, Values | None, Values | None]
 """Values, and the low and high ends of their intervals."""
@@ -114,23 +117,32 @@ def intervals(
 
 def calibration(
     path: Path | str,
-    curves: Mapping[str, tuple[Values, Values] | tuple[Values, Values, Values, Values]],
+    curves: Mapping[str, Sequence[CalibrationBin]],
+    task: Task,
     title: str = "Calibration",
-    outcome: str = "observed rate",
 ) -> Path:
-    """Observed rate over predicted probability: label to (predicted, observed[, low, high]), all in 0..1."""
+    """What was observed over what was predicted, a curve a label, on the diagonal where both are the same."""
+    values = [value for curve in curves.values() for bin in curve for value in _ends(bin)]
+    low = min(values, default=0.0) if task.output.low is None else task.output.low
+    high = max(values, default=1.0) if task.output.high is None else task.output.high
     with _axes(path, width=5.4, height=5.0) as axes:
-        axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="as predicted")
+        axes.plot([low, high], [low, high], color=GREY, linestyle="--", linewidth=1, label="as predicted")
         for index, (label, curve) in enumerate(curves.items()):
-            colour, predicted, observed = COLOURS[index % len(COLOURS)], _floats(curve[0]), _floats(curve[1])
-            if len(curve) == 4:
-                axes.fill_between(
-                    predicted, _floats(curve[2]), _floats(curve[3]), color=colour, alpha=0.18, linewidth=0
-                )
+            colour, predicted = COLOURS[index % len(COLOURS)], _floats([bin.predicted for bin in curve])
+            below, above = (_floats([getattr(bin.observed, end) for bin in curve]) for end in ("low", "high"))
+            axes.fill_between(predicted, below, above, color=colour, alpha=0.18, linewidth=0)
+            observed = _floats([bin.observed.value for bin in curve])
             axes.plot(predicted, observed, color=colour, marker=MARKERS[index % len(MARKERS)], label=label)
-        axes.set(title=title, xlabel="predicted probability", ylabel=outcome, xlim=(0, 1), ylim=(0, 1))
+        words = task.words
+        axes.set(
+            title=title, xlabel=words.predicted, ylabel=words.observed, xlim=(low, high), ylim=(low, high)
+        )
         axes.legend(loc="upper left")
     return Path(path)
+
+
+def _ends(bin: CalibrationBin) -> Iterator[float]:
+    return (value for value in (bin.predicted, bin.observed.value) if np.isfinite(value))
 
 
 @contextmanager

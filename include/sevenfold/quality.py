@@ -1,4 +1,4 @@
-"""Measures how good probabilities are, alone and paired with the champion's on the same rows."""
+"""Measures how good predictions are, alone and paired with the champion's on the same rows."""
 
 from __future__ import annotations
 
@@ -19,67 +19,67 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """Labelled rows of one window: label [n] of 0 and 1, and the day [n] that each belongs to."""
+    """Labelled rows of one window: label [n], and the day [n] that each belongs to."""
 
     label: Floats
     days: NDArray[Any]
     window: Window
 
+    @classmethod
+    def of(cls, labelled: Any, window: Window) -> Rows:
+        """What `Snapshot.labelled` gave."""
+        return cls(np.asarray(labelled["label"], np.float64), np.asarray(labelled["day"]), window)
 
-def measure_alone(activity: Activity, rows: Rows, probability: Floats) -> dict[str, Interval]:
-    """Measures and returns log_loss, auc and observed_over_expected."""
-    found = {
-        "log_loss": evaluation.mean(evaluation.log_losses(rows.label, probability), rows.days),
-        "auc": evaluation.auc(rows.label, probability, rows.days),
-        "observed_over_expected": evaluation.ratio(rows.label, probability, rows.days),
-    }
-    units = {"log_loss": "nats", "auc": "", "observed_over_expected": "ratio"}
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def measure_alone(activity: Activity, rows: Rows, prediction: Floats) -> dict[str, Interval]:
+    """Measures and returns the task's headline metrics."""
+    task = activity.spec.task
+    found = task.headline(rows.label, prediction, rows.days)
     for metric, interval in found.items():
-        measure(activity, metric, interval, units[metric], rows.window)
+        measure(activity, metric, interval, task.headline_units[metric], rows.window)
     return found
 
 
 def measure_against_champion(
-    activity: Activity, rows: Rows, probability: Floats, theirs: Floats, champion: Candidate
+    activity: Activity,
+    rows: Rows,
+    prediction: Floats,
+    theirs: Floats,
+    champion: Candidate,
+    uses: int | None = None,
 ) -> dict[str, Interval]:
-    """Measures log_loss and auc with the champion's beside them; returns the paired differences.
+    """Measures log loss and second metric with the champion's beside them; returns the paired differences.
 
     A difference is the candidate's value less the champion's on the same rows; its standard error, by day,
-    goes into the counts.
+    goes into the counts, and how often these rows were used before, where `uses` is given.
     """
-    loss, champions_loss = (evaluation.log_losses(rows.label, p) for p in (probability, theirs))
-    label, days = rows.label, rows.days
-    compared = {
-        "log_loss": (
-            "nats",
-            evaluation.mean(loss, days),
-            evaluation.mean(champions_loss, days),
-            evaluation.mean(loss - champions_loss, days),
-        ),
-        "auc": (
-            "",
-            evaluation.auc(label, probability, days),
-            evaluation.auc(label, theirs, days),
-            evaluation.auc_difference(label, probability, theirs, days),
-        ),
+    task, label, days = activity.spec.task, rows.label, rows.days
+    mine, champions = (task.headline(label, one, days) for one in (prediction, theirs))
+    differences = {
+        "log_loss": evaluation.mean(task.losses(label, prediction) - task.losses(label, theirs), days),
+        task.second: task.second_difference(label, prediction, theirs, days),
     }
-    for metric, (unit, mine, baseline, difference) in compared.items():
+    for metric, difference in differences.items():
+        counts = difference.difference_counts
         activity.measure(
             metric,
-            number(mine.value),
-            unit=unit,
-            n=mine.n,
+            number(mine[metric].value),
+            unit=task.headline_units[metric],
+            n=mine[metric].n,
             baseline="champion",
             baseline_candidate=champion.id,
-            baseline_value=number(baseline.value),
+            baseline_value=number(champions[metric].value),
             window=rows.window,
-            counts=difference.difference_counts,
+            counts=counts if uses is None else (counts or {}) | {"uses": float(uses)},
         )
         activity.progress(
             f"{metric}: {difference.value:+.4f} against the champion "
             f"(95 % {difference.low:+.4f} to {difference.high:+.4f})"
         )
-    return {metric: difference for metric, (_, _, _, difference) in compared.items()}
+    return differences
 
 
 def measure(activity: Activity, metric: str, found: Interval, unit: str, window: Window) -> None:

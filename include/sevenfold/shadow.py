@@ -17,18 +17,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sevenfold import evaluation
-from sevenfold.decision import decided
 from sevenfold.evaluation import Interval
+from sevenfold.predictions import paired, values
+from sevenfold.tasks import Task
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Rows that both answered, one after the other in time."""
 
+    task: Task
     id: pa.ChunkedArray  # [n] text
     time: pa.ChunkedArray  # [n] when it happened
-    champion: NDArray[np.float64]  # [n] probability that the caller got
-    shadow: NDArray[np.float64]  # [n] probability that was thrown away
+    champion: NDArray[np.float64]  # [n] or [n, K], what the caller got
+    shadow: NDArray[np.float64]  # [n] or [n, K], what was thrown away
     champion_us: NDArray[np.float64]  # [requests] service time of each request, in the same order
     shadow_us: NDArray[np.float64]  # [requests]
     requests: int
@@ -48,12 +50,12 @@ class Pairs:
     @property
     def disagreements(self) -> int:
         """Rows that the two decide differently."""
-        return int((decided(self.champion) != decided(self.shadow)).sum())
+        return int(self.task.differ(self.champion, self.shadow).sum())
 
     @property
     def difference(self) -> Interval:
-        """Mean size of the difference of the probabilities, with its interval by day."""
-        return evaluation.mean(np.abs(self.shadow - self.champion), self.days)
+        """Mean distance of the two predictions, with its interval by day."""
+        return evaluation.mean(self.task.distance(self.champion, self.shadow), self.days)
 
     def before(self, moment: datetime) -> Pairs:
         """The rows of earlier than `moment`; counts of requests stay as they are."""
@@ -73,27 +75,23 @@ class Pairs:
         return int((self.shadow_us > limit).sum()), int((self.champion_us > limit).sum())
 
 
-def pair(champion: pa.Table, shadow: pa.Table) -> Pairs:
+def pair(task: Task, champion: pa.Table, shadow: pa.Table) -> Pairs:
     """Joins what the champion answered while it was mirrored with what the shadow answered.
 
     Both are tables of sevenfold.serving.log. Read the shadow's after its last copy must have come.
     """
-    keys = ["request", "row"]
-    ours = champion.select([*keys, "id", "time", "probability", "service_us"])
-    theirs = shadow.select([*keys, "probability", "service_us"]).rename_columns([*keys, "other", "other_us"])
-    both = ours.join(theirs, keys=keys, join_type="inner").sort_by(
-        [("time", "ascending"), ("request", "ascending"), ("row", "ascending")]
-    )
-    asked = pc.unique(ours["request"])
-    answered = pc.unique(both["request"])
-    first = both.filter(pc.equal(both["row"], 0))
+    ours, theirs = paired(champion, shadow)
+    asked = pc.unique(champion["request"])
+    answered = pc.unique(ours["request"])
+    first = pc.equal(ours["row"], 0)
     return Pairs(
-        id=both["id"],
-        time=both["time"],
-        champion=_floats(both["probability"]),
-        shadow=_floats(both["other"]),
-        champion_us=_floats(first["service_us"]),
-        shadow_us=_floats(first["other_us"]),
+        task=task,
+        id=ours["id"],
+        time=ours["time"],
+        champion=values(ours["prediction"]),
+        shadow=values(theirs["prediction"]),
+        champion_us=values(ours["service_us"].filter(first)),
+        shadow_us=values(theirs["service_us"].filter(first)),
         requests=len(asked),
         lost=len(asked) - len(answered),
     )
@@ -114,16 +112,12 @@ def losses(pairs: Pairs, labels: pa.Table) -> Losses | None:
     known = pc.is_valid(where).to_numpy(zero_copy_only=False)
     if not known.any():
         return None
-    label = _floats(labels["label"].take(where.drop_null()))
-    ours = evaluation.log_losses(label, pairs.champion[known])
-    theirs = evaluation.log_losses(label, pairs.shadow[known])
+    label = values(labels["label"].take(where.drop_null()))
+    ours = pairs.task.losses(label, pairs.champion[known])
+    theirs = pairs.task.losses(label, pairs.shadow[known])
     days = pairs.days[known]
     return Losses(
         champion=evaluation.mean(ours, days),
         shadow=evaluation.mean(theirs, days),
         difference=evaluation.mean(theirs - ours, days),
     )
-
-
-def _floats(column: Any) -> NDArray[np.float64]:
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)

@@ -7,14 +7,15 @@ import re
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from sevenfold import strict_yaml
+from sevenfold import strict_yaml, tasks
 from sevenfold.environments import ENVIRONMENTS
 from sevenfold.errors import SevenfoldError
 from sevenfold.settings import settings
+from sevenfold.tasks import Task
 
 
 class UnknownModel(SevenfoldError):
@@ -147,10 +148,16 @@ class ModelSpec(Part):
     title: str
     owner: str
     description: str
-    task: Literal["binary_classification"]
+    kind: Annotated[tasks.Kind, Field(alias="task")]
     target: str
-    positive: str
-    """What label 1 means, in words for people."""
+    positive: str | None = None
+    """Of a binary classification: what label 1 means, in words for people."""
+    classes: Names = ()
+    """Of a multiclass classification: the names of the classes; a label is the place of its class, from 0."""
+    unit: str | None = None
+    """Of a regression: what the label is measured in."""
+    tolerance: Annotated[float, Field(gt=0)] | None = None
+    """Of a regression: by more than this, in `unit`, a prediction is wrong."""
     features: Features
     groups: Names = ()
     """Columns of the rows whose values are the groups that fairness and slices look at."""
@@ -164,6 +171,21 @@ class ModelSpec(Part):
     """Cron expression of regular training, in the time zone UTC; null: only alarms and people start it."""
     folder: Path = Path()
     """Where the model lives; filled by load_spec."""
+
+    @model_validator(mode="after")
+    def _task_is_whole(self) -> ModelSpec:
+        needed = tasks.settings_of(self.kind)
+        for name in sorted({setting for kind in tasks.KINDS for setting in tasks.settings_of(kind)}):
+            if bool(getattr(self, name)) != (name in needed):
+                raise ValueError(f"task {self.kind} {'needs' if name in needed else 'has no'} {name}")
+        self.task  # noqa: B018 - what it does not take is said now
+        return self
+
+    @property
+    def task(self) -> Task:
+        """What is learned, served, compared and watched."""
+        given = {name: getattr(self, name) for name in tasks.settings_of(self.kind)}
+        return tasks.of({"name": self.kind, **given})
 
     @model_validator(mode="after")
     def _names_agree(self) -> ModelSpec:

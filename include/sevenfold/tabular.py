@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sevenfold import tasks
 from sevenfold.errors import SevenfoldError
+from sevenfold.tasks import BINARY, Task
 
 METADATA_KEY = "sevenfold"
 UNSEEN = 0
@@ -29,19 +31,27 @@ class BadColumns(SevenfoldError):
 
 @dataclass(frozen=True)
 class Encoder:
-    """Names, order and vocabulary of a model's inputs."""
+    """Names, order and vocabulary of a model's inputs, and the task that its answers are for."""
 
     model: str
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
     vocabulary: Mapping[str, tuple[str, ...]]
     """Category texts by column; the code of a text is its place, counted from 1."""
+    task: Task = BINARY
 
     @classmethod
-    def fit(cls, columns: Any, model: str, numeric: Sequence[str], categorical: Sequence[str]) -> Encoder:
+    def fit(
+        cls,
+        columns: Any,
+        model: str,
+        numeric: Sequence[str],
+        categorical: Sequence[str],
+        task: Task = BINARY,
+    ) -> Encoder:
         """The encoder whose vocabulary is what `columns`, the training rows, hold."""
         seen = {name: tuple(sorted(_distinct(_column(columns, name)))) for name in categorical}
-        return cls(model, tuple(numeric), tuple(categorical), seen)
+        return cls(model, tuple(numeric), tuple(categorical), seen, task)
 
     @classmethod
     def from_onnx(cls, path: Path) -> Encoder:
@@ -74,7 +84,8 @@ class Encoder:
         """The encoder that `to_json` wrote."""
         said = json.loads(text)
         vocabulary = {name: tuple(values) for name, values in said["vocabulary"].items()}
-        return cls(said["model"], tuple(said["numeric"]), tuple(said["categorical"]), vocabulary)
+        task = tasks.of(said["task"]) if "task" in said else BINARY
+        return cls(said["model"], tuple(said["numeric"]), tuple(said["categorical"]), vocabulary, task)
 
     def to_json(self) -> str:
         """What stands in the ONNX file's metadata."""
@@ -84,6 +95,7 @@ class Encoder:
                 "numeric": self.numeric,
                 "categorical": self.categorical,
                 "vocabulary": self.vocabulary,
+                "task": self.task.described(),
             },
             sort_keys=True,
         )

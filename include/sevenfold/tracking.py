@@ -83,6 +83,7 @@ class TrackedRun:
         from mlflow.types import Schema, TensorSpec
 
         numeric, categorical = len(encoder.numeric), len(encoder.categorical)
+        output = encoder.task.output
         signature = ModelSignature(
             inputs=Schema(
                 [
@@ -90,7 +91,9 @@ class TrackedRun:
                     TensorSpec(np.dtype(np.int64), (-1, categorical), "categorical"),
                 ]
             ),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1,), "probability")]),
+            outputs=Schema(
+                [TensorSpec(np.dtype(np.float32), (-1, *output.shape(0)[1:]), output.name)],
+            ),
         )
         example = {
             "numeric": np.zeros((2, numeric), np.float32),

@@ -8,7 +8,6 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -94,7 +93,7 @@ class Watch:
             rows = snapshot(spec, self.activity.settings.data).rows(
                 *candidate.train_window, columns=spec.columns
             )
-            scores = Scorer(self.activity.model_file(candidate)).probability(rows).astype(np.float64)
+            scores = spec.task.score(Scorer(self.activity.model_file(candidate)).predict(rows))
             reference = drift.reference(
                 candidate.id,
                 rows,

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from sevenfold import evaluation
 from sevenfold.evaluation import Interval
+from sevenfold.predictions import values
+from sevenfold.tasks import Task
 from sevenfold.weeks import Week, within
 
 Floats = NDArray[np.float64]
@@ -25,25 +27,26 @@ class WeekReading:
     candidate: str
     rows: int
     labelled: int
-    positive_rate: Interval
+    observed: Interval
+    """Mean of what the task watches: its name is the task's `outcome_metric`."""
     over_expected: Interval
-    """Positive labels over the sum of the probabilities: 1 if the model is right on average."""
+    """The same over what was expected: 1 if the model is right on average."""
     log_loss: Interval
     expected_log_loss: float
-    """The log loss that the model would have if its probabilities were right."""
+    """The log loss that the model would have if its predictions were right."""
     excess_log_loss: Interval
-    """Log loss beyond that: what wrong probabilities cost."""
-    auc: Interval
-    """NaN where all labels are the same."""
+    """Log loss beyond that: what wrong predictions cost."""
+    second: Interval
+    """The task's second metric; NaN where the labels say nothing about it."""
     p50_ms: float
     """Of the server's own time per request."""
     p99_ms: float
 
 
-def by_week(rows: pa.Table, weeks: list[Week], fewest: int) -> list[WeekReading]:
+def by_week(task: Task, rows: pa.Table, weeks: list[Week], fewest: int) -> list[WeekReading]:
     """One reading a week and candidate with at least `fewest` labelled rows, in the order of time.
 
-    `rows` are joined rows (see sevenfold.joined) with the columns time, candidate, label, probability, row
+    `rows` are joined rows (see sevenfold.joined) with the columns time, candidate, label, prediction, row
     and service_us.
     """
     found = []
@@ -52,44 +55,36 @@ def by_week(rows: pa.Table, weeks: list[Week], fewest: int) -> list[WeekReading]
         for candidate in sorted(pc.unique(inside["candidate"]).to_pylist()):
             mine = inside.filter(pc.equal(inside["candidate"], candidate))
             if mine.num_rows - mine["label"].null_count >= fewest:
-                found.append(read(mine, week, candidate))
+                found.append(read(task, mine, week, candidate))
     return found
 
 
-def read(rows: pa.Table, week: Week, candidate: str) -> WeekReading:
+def read(task: Task, rows: pa.Table, week: Week, candidate: str) -> WeekReading:
     """The reading of `rows`, at least one of which has a label."""
-    label, probability, day = columns(rows)
-    losses, expected = evaluation.log_losses(label, probability), entropies(probability)
+    label, prediction, day = columns(rows)
+    losses, expected = task.losses(label, prediction), task.expected_losses(prediction)
     milliseconds = rows.filter(pc.equal(rows["row"], 0))["service_us"].to_numpy() / 1000  # once a request
     return WeekReading(
         week=week,
         candidate=candidate,
         rows=rows.num_rows,
         labelled=len(label),
-        positive_rate=evaluation.mean(label, day),
-        over_expected=evaluation.ratio(label, probability, day),
+        observed=evaluation.mean(task.observed(label, prediction), day),
+        over_expected=task.observed_over_expected(label, prediction, day),
         log_loss=evaluation.mean(losses, day),
         expected_log_loss=float(expected.mean()),
         excess_log_loss=evaluation.mean(losses - expected, day),
-        auc=evaluation.auc(label, probability, day),
+        second=task.second_metric(label, prediction, day),
         p50_ms=_quantile(milliseconds, 0.5),
         p99_ms=_quantile(milliseconds, 0.99),
     )
 
 
 def columns(rows: pa.Table) -> tuple[Floats, Floats, Days]:
-    """Label, probability and day (UTC, as a number) of the rows that have a label."""
+    """Label, prediction and day (UTC, as a number) of the rows that have a label."""
     labelled = rows.filter(pc.is_valid(rows["label"]))
-    label, probability = (
-        np.asarray(labelled[name].to_numpy(), np.float64) for name in ("label", "probability")
-    )
-    return label, probability, labelled["time"].cast(pa.date32()).cast(pa.int32()).to_numpy()
-
-
-def entropies(probability: Floats) -> Floats:
-    """The log loss to be expected of each row if its probability is right, in nats."""
-    yes, no = (evaluation.log_losses(np.full(len(probability), label), probability) for label in (1.0, 0.0))
-    return np.asarray(probability * yes + (1 - probability) * no, np.float64)
+    label, prediction = (values(labelled[name]) for name in ("label", "prediction"))
+    return label, prediction, labelled["time"].cast(pa.date32()).cast(pa.int32()).to_numpy()
 
 
 def _quantile(values: Floats, share: float) -> float:

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sevenfold.canary import key
-from sevenfold.decision import decided
+from sevenfold.predictions import values
 from sevenfold.serving import log
+from sevenfold.tasks import Task
 
 PART = timedelta(hours=6)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,6 +43,7 @@ class Cohort:
 def wrong_decisions(
     logs: Path,
     model: str,
+    task: Task,
     challenger: str,
     champion: str,
     *,
@@ -54,6 +56,7 @@ def wrong_decisions(
     Args:
         logs: the folder of all logs.
         model: whose predictions.
+        task: when a decision is wrong.
         challenger: candidate id; only what it answered as challenger counts.
         champion: candidate id; only what it answered as champion, and after the challenger's first answer.
         since: wall time before which nothing counts: the promotion's begin.
@@ -70,7 +73,7 @@ def wrong_decisions(
     start = EPOCH + (first - EPOCH) // PART * PART
     theirs = _answered(logs, model, champion, "champion", since if counted else begun, start, last)
     labels = log.feedback(logs, model, start=first)
-    ours, rivals = _by_part(mine, labels), _by_part(theirs, labels)
+    ours, rivals = _by_part(task, mine, labels), _by_part(task, theirs, labels)
     none = np.zeros(2)
     return [
         Cohort(
@@ -102,15 +105,15 @@ def _parts(rows: pa.Table) -> NDArray[np.int64]:
     return np.asarray(micros // (PART // timedelta(microseconds=1)), dtype=np.int64)
 
 
-def _by_part(rows: pa.Table, labels: pa.Table) -> dict[int, NDArray[np.float64]]:
+def _by_part(task: Task, rows: pa.Table, labels: pa.Table) -> dict[int, NDArray[np.float64]]:
     """Part -> (wrong, all) of the rows whose label is known; the first answer of a row counts."""
     place = pc.index_in(rows["id"], value_set=labels["id"].combine_chunks())
     known = pc.and_(pc.is_valid(place), pc.is_valid(rows["id"])).to_numpy(zero_copy_only=False)
     rows = rows.filter(pa.array(known))
     ids = rows["id"].to_numpy(zero_copy_only=False)
     _, first = np.unique(ids, return_index=True)
-    label = labels["label"].take(place.filter(pa.array(known))).to_numpy() > 0.5
-    wrong = decided(rows["probability"].to_numpy()) != label
+    label = labels["label"].take(place.filter(pa.array(known))).to_numpy()
+    wrong = task.wrong(label, values(rows["prediction"]))
     parts = _parts(rows)
     return {
         int(part): np.array([wrong[first][parts[first] == part].sum(), (parts[first] == part).sum()], float)

@@ -13,10 +13,12 @@ from sevenfold import alarm
 from sevenfold.alarm import AlarmRule, Judgement, WeekSeen, judge
 from sevenfold.settings import REPOSITORY
 from sevenfold.strict_yaml import InvalidFile
+from sevenfold.tasks.binary_classification import BinaryClassification
 from sevenfold.weeks import LENGTH, Week
 
 FIRST = datetime(2013, 6, 4, tzinfo=UTC)
 LIMIT = 0.29
+WORDS = BinaryClassification("arrives late").words
 
 
 def seen(*weeks: tuple[float, float, float], gap_before: int | None = None) -> list[WeekSeen]:
@@ -31,7 +33,7 @@ def seen(*weeks: tuple[float, float, float], gap_before: int | None = None) -> l
 def last(
     *weeks: tuple[float, float, float], gap_before: int | None = None, rule: AlarmRule | None = None
 ) -> Judgement:
-    return judge(rule or AlarmRule(), seen(*weeks, gap_before=gap_before), "arrives late")[-1]
+    return judge(rule or AlarmRule(), seen(*weeks, gap_before=gap_before), WORDS)[-1]
 
 
 CALM, DRIFT, HARM, BOTH = (1.0, 0.0, 0.1), (0.9, 0.01, 0.5), (1.6, 0.15, 0.1), (1.7, 0.15, 0.5)
@@ -94,7 +96,7 @@ ANY = st.tuples(st.floats(0.3, 3), st.floats(-0.2, 0.5), st.floats(0, 2))
 
 @given(st.lists(ANY, min_size=1, max_size=6))
 def test_properties(weeks: list[tuple[float, float, float]]) -> None:
-    judged = judge(AlarmRule(), seen(*weeks), "x")
+    judged = judge(AlarmRule(), seen(*weeks), WORDS)
     assert len(judged) == len(weeks)
     for number, (judgement, (ratio, excess, psi)) in enumerate(zip(judged, weeks, strict=True)):
         before = weeks[number - 1][0] if number else 0
@@ -103,7 +105,7 @@ def test_properties(weeks: list[tuple[float, float, float]]) -> None:
             assert psi > LIMIT and ratio <= 1.5 and excess <= 0.1 + 1e-9
         assert judgement.value == psi and judgement.reason.endswith(".")
     # what a week means never depends on what comes after it
-    assert [one.state for one in judge(AlarmRule(), seen(*weeks[:-1]), "x")] == [
+    assert [one.state for one in judge(AlarmRule(), seen(*weeks[:-1]), WORDS)] == [
         one.state for one in judged[:-1]
     ]
 

@@ -33,7 +33,7 @@ def judged(as_of: datetime, folder: Path) -> dict[str, alarm.Judgement]:
     reference = drift.reference(
         "champion",
         reference_rows,
-        scorer.probability(reference_rows).astype(np.float64),
+        scorer.predict(reference_rows).astype(np.float64),
         known.training,
         numeric=(),
         categorical=(),
@@ -41,12 +41,12 @@ def judged(as_of: datetime, folder: Path) -> dict[str, alarm.Judgement]:
     )
     weeks = complete(spec.data.starts, known.training[1], END)
     rows = snapshot.rows(weeks[0].start, END, spec.columns)
-    rows = _as_joined(rows, scorer.probability(rows).astype(np.float64))
+    rows = _as_joined(rows, scorer.predict(rows).astype(np.float64))
     rule = alarm.load_rule(spec.folder)
     seen = []
-    for reading in weekly.by_week(rows, weeks, rule.min_rows):
+    for reading in weekly.by_week(spec.task, rows, weeks, rule.min_rows):
         inside = within(rows, reading.week)
-        score = drift.compare(reference, inside, inside["probability"])[0]
+        score = drift.compare(reference, inside, inside["prediction"])[0]
         seen.append(
             alarm.WeekSeen(
                 reading.week,
@@ -57,7 +57,7 @@ def judged(as_of: datetime, folder: Path) -> dict[str, alarm.Judgement]:
                 score.limit,
             )
         )
-    judgements = alarm.judge(rule, seen, spec.positive)
+    judgements = alarm.judge(rule, seen, spec.task.words)
     return {one.week.key[:10]: one for one in judgements}
 
 
@@ -105,7 +105,7 @@ def _as_joined(rows: pa.Table, probability: np.ndarray) -> pa.Table:
             "time": rows["time"],
             "candidate": ["champion"] * n,
             "label": label.cast(pa.float64()),
-            "probability": probability,
+            "prediction": probability,
             "row": np.zeros(n, np.int64),
             "service_us": np.full(n, 1000),
         }

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from sevenfold import arms
+from sevenfold.tasks import BINARY
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
 DAYS, A_DAY = 10, 200
@@ -34,7 +35,7 @@ def table(probability: np.ndarray, label: np.ndarray, keep: np.ndarray | None = 
             "request": [f"r{i // 10}" for i in range(n)],
             "row": [i % 10 for i in range(n)],
             "label": pa.array(label, from_pandas=True),
-            "probability": probability,
+            "prediction": probability,
         }
     )
     return rows if keep is None else rows.filter(pa.array(keep))
@@ -43,7 +44,7 @@ def table(probability: np.ndarray, label: np.ndarray, keep: np.ndarray | None = 
 def test_mirrored_rows_are_compared_with_themselves() -> None:
     right, label = world()
     worse = np.clip(right * 0.6, 0.01, 0.99)
-    found = arms.mirrored(table(worse, label), table(right, label))
+    found = arms.mirrored(BINARY, table(worse, label), table(right, label))
     assert found is not None
     loss = [-np.where(label == 1, np.log(p), np.log(1 - p)).mean() for p in (worse, right)]
     assert found.champion.log_loss.value == pytest.approx(loss[0])
@@ -55,7 +56,7 @@ def test_mirrored_rows_are_compared_with_themselves() -> None:
 
 def test_the_same_model_twice_differs_by_nothing() -> None:
     right, label = world()
-    found = arms.mirrored(table(right, label), table(right, label))
+    found = arms.mirrored(BINARY, table(right, label), table(right, label))
     assert found is not None and found.difference.value == 0 and found.difference.se == 0
 
 
@@ -63,10 +64,10 @@ def test_only_rows_that_both_answered_and_that_have_a_label_count() -> None:
     right, label = world()
     label[::7] = np.nan
     seen = np.arange(len(right)) % 3 == 0
-    found = arms.mirrored(table(right, label), table(right, label, seen))
+    found = arms.mirrored(BINARY, table(right, label), table(right, label, seen))
     assert found is not None and found.difference.n == int((seen & ~np.isnan(label)).sum())
-    assert arms.mirrored(table(right, label, seen), table(right, label, ~seen)) is None
-    assert arms.mirrored(table(right, np.full(len(right), np.nan)), table(right, label)) is None
+    assert arms.mirrored(BINARY, table(right, label, seen), table(right, label, ~seen)) is None
+    assert arms.mirrored(BINARY, table(right, np.full(len(right), np.nan)), table(right, label)) is None
 
 
 def test_split_rows_are_compared_on_shared_days_only() -> None:
@@ -74,21 +75,21 @@ def test_split_rows_are_compared_on_shared_days_only() -> None:
     day = np.arange(len(right)) // A_DAY
     of_challenger = np.random.default_rng(1).random(len(right)) < 0.3
     late = day >= 4
-    found = arms.split(table(right, label, ~of_challenger), table(right, label, of_challenger & late))
+    found = arms.split(BINARY, table(right, label, ~of_challenger), table(right, label, of_challenger & late))
     assert found is not None
     assert found.challenger.log_loss.n == int((of_challenger & late).sum())
     assert found.champion.log_loss.n == int((~of_challenger & late).sum())
     gap = found.challenger.log_loss.value - found.champion.log_loss.value
     assert found.difference.value == pytest.approx(gap)
     assert found.difference.low < 0 < found.difference.high, "the same model in both arms"
-    assert arms.split(table(right, label, day < 3), table(right, label, day > 5)) is None
+    assert arms.split(BINARY, table(right, label, day < 3), table(right, label, day > 5)) is None
 
 
 def test_split_finds_a_model_that_is_worse() -> None:
     right, label = world()
     worse = np.clip(right * 0.3, 0.01, 0.99)
     of_challenger = np.random.default_rng(1).random(len(right)) < 0.5
-    found = arms.split(table(right, label, ~of_challenger), table(worse, label, of_challenger))
+    found = arms.split(BINARY, table(right, label, ~of_challenger), table(worse, label, of_challenger))
     assert found is not None and found.difference.low > 0
 
 
@@ -97,7 +98,7 @@ def test_rows_that_hang_together_by_nothing_have_the_textbook_error() -> None:
     right = random.uniform(0.1, 0.9, 200 * A_DAY)
     label = (random.random(len(right)) < right).astype(float)
     of_challenger = random.random(len(right)) < 0.2
-    found = arms.split(table(right, label, ~of_challenger), table(right, label, of_challenger))
+    found = arms.split(BINARY, table(right, label, ~of_challenger), table(right, label, of_challenger))
     loss = -np.where(label == 1, np.log(right), np.log(1 - right))
     sides = [loss[of_challenger], loss[~of_challenger]]
     textbook = np.sqrt(sum(side.var() / len(side) for side in sides))
@@ -109,7 +110,7 @@ def test_the_interval_of_a_split_covers_as_often_as_it_says() -> None:
     for seed in range(200):
         right, label = world(seed)
         of_challenger = np.random.default_rng(1000 + seed).random(len(right)) < 0.3
-        found = arms.split(table(right, label, ~of_challenger), table(right, label, of_challenger))
+        found = arms.split(BINARY, table(right, label, ~of_challenger), table(right, label, of_challenger))
         assert found is not None
         covered += found.difference.low <= 0 <= found.difference.high
     assert 180 <= covered <= 199, "95 % of 200, with the luck of 200"

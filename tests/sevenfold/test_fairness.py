@@ -9,6 +9,7 @@ import pytest
 
 from sevenfold.errors import SevenfoldError
 from sevenfold.fairness import Counts, changes, count, gaps
+from sevenfold.tasks import BINARY
 
 
 def test_rates_by_hand() -> None:
@@ -16,7 +17,7 @@ def test_rates_by_hand() -> None:
     groups = np.array(list("aaabbaaabb"))
     labels = np.array([1, 1, 0, 1, 0, 1, 1, 0, 1, 0])
     probabilities = np.array([0.9, 0.1, 0.8, 0.9, 0.2, 0.9, 0.1, 0.8, 0.9, 0.2])
-    counted = count(days, groups, labels, probabilities, 0.5)
+    counted = count(BINARY, days, groups, labels, probabilities)
     assert counted.groups == ["a", "b"]
     found = {(g.group, g.rate): g for g in gaps(counted)}
     assert found["a", "true_positive_rate"].value == pytest.approx(0.5 - 1.0)
@@ -44,10 +45,10 @@ def world(
 def test_the_interval_covers_the_truth_when_rows_of_a_day_move_together() -> None:
     covered = rows_only = 0
     for seed in range(60):
-        counted = count(*world(0.10, wobble=0.1, seed=seed), 0.5)
+        counted = count(BINARY, *world(0.10, wobble=0.1, seed=seed))
         gap = next(g for g in gaps(counted) if g.group == "major" and g.rate == "true_positive_rate")
         covered += gap.low <= 0.10 <= gap.high
-        positives = counted.total[:, 1]
+        positives = counted.total[:, 2]  # what its rate is of
         error = 1.96 * np.sqrt((0.25 / positives).sum())
         rows_only += abs(gap.value - 0.10) <= error
     assert covered >= 53  # 95 % of 60 is 57; below 53 has probability 0.005 at 95 %
@@ -55,7 +56,7 @@ def test_the_interval_covers_the_truth_when_rows_of_a_day_move_together() -> Non
 
 
 def test_equal_groups_have_a_gap_whose_lower_bound_is_zero() -> None:
-    for gap in gaps(count(*world(0.0), 0.5)):
+    for gap in gaps(count(BINARY, *world(0.0))):
         assert gap.low == 0.0
         assert gap.size <= gap.high < 0.1
 
@@ -63,7 +64,7 @@ def test_equal_groups_have_a_gap_whose_lower_bound_is_zero() -> None:
 def test_change_against_the_champion_is_paired() -> None:
     day, group, label, champion = world(0.10, wobble=0.1)
     worse = np.where((group == "regional") & label & (np.arange(len(day)) % 5 == 0), 0.1, champion)
-    counted, baseline = count(day, group, label, worse, 0.5), count(day, group, label, champion, 0.5)
+    counted, baseline = count(BINARY, day, group, label, worse), count(BINARY, day, group, label, champion)
     found = {(c.group, c.rate): c for c in changes(counted, baseline)}
     change = found["regional", "true_positive_rate"]
     assert 0 < change.low < change.value < change.high
@@ -74,22 +75,22 @@ def test_change_against_the_champion_is_paired() -> None:
 
 def test_a_group_without_positives_has_no_true_positive_rate() -> None:
     day = np.array([1, 1, 2, 2])
-    counted = count(day, np.array(list("abab")), np.array([1, 0, 1, 0]), np.full(4, 0.6), 0.5)
+    counted = count(BINARY, day, np.array(list("abab")), np.array([1, 0, 1, 0]), np.full(4, 0.6))
     assert {g.group for g in gaps(counted) if g.rate == "true_positive_rate"} == set()
     assert {g.group for g in gaps(counted) if g.rate == "calibration"} == {"a", "b"}
 
 
 def test_other_rows_are_not_compared() -> None:
     with pytest.raises(SevenfoldError, match="same rows only"):
-        changes(count(*world(0.1, seed=1), 0.5), count(*world(0.1, seed=2), 0.5))
+        changes(count(BINARY, *world(0.1, seed=1)), count(BINARY, *world(0.1, seed=2)))
     with pytest.raises(SevenfoldError, match="above 0"):
-        count(np.array([]), np.array([]), np.array([]), np.array([]), 0.5)
+        count(BINARY, np.array([]), np.array([]), np.array([]), np.array([]))
 
 
 def test_a_year_of_days_takes_no_time() -> None:
-    table = np.random.default_rng(0).uniform(1, 100, size=(365, 20, 5))
-    table += np.array([500.0, 100.0, 0.0, 0.0, 0.0])
-    counted = Counts([str(group) for group in range(20)], table)
+    table = np.random.default_rng(0).uniform(1, 100, size=(365, 20, 7))
+    table += np.array([500.0, 0.0, 100.0, 0.0, 100.0, 0.0, 500.0])
+    counted = Counts([str(group) for group in range(20)], ["hits", "false alarms", "calibration"], table)
     started = time.process_time()
     assert len(gaps(counted)) == 60
     assert time.process_time() - started < 3

@@ -81,7 +81,7 @@ def test_rows_meet_their_own_label_and_features(place: Place) -> None:
         for name in ("height", "colour")
     }
     for name, label, height, colour, probability in zip(
-        *(rows[column].to_pylist() for column in ("id", "label", "height", "colour", "probability")),
+        *(rows[column].to_pylist() for column in ("id", "label", "height", "colour", "prediction")),
         strict=True,
     ):
         assert label == truth.get(name)
@@ -188,13 +188,13 @@ def test_a_log_that_begins_anew_is_read_from_its_beginning(place: Place) -> None
 
 def test_nothing_yet(place: Place) -> None:
     assert place.update(day(6)) == joined.Joined((), 0, 0, 0)
-    rows = place.read(day(6), columns=["probability"])
+    rows = place.read(day(6), columns=["prediction"])
     assert rows.num_rows == 0 and "label" in rows.column_names
 
 
 def test_columns_arms_and_start(place: Place) -> None:
     place.play(0, 4)
     place.update(day(9))
-    rows = place.read(day(9), columns=["probability"], start=day(2))
-    assert rows.column_names == ["time", "arm", "candidate", "label", "known_at", "probability"]
+    rows = place.read(day(9), columns=["prediction"], start=day(2))
+    assert rows.column_names == ["time", "arm", "candidate", "label", "known_at", "prediction"]
     assert rows.num_rows == 100 and rows["time"][0].as_py() >= day(2)

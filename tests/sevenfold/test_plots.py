@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 
 from sevenfold import plots
+from sevenfold.evaluation import CalibrationBin, Interval
+from sevenfold.tasks import BINARY
 
 WEEKS = [datetime(2013, 4, 1, tzinfo=UTC) + timedelta(weeks=week) for week in range(10)]
 LINE = [0.50 + 0.01 * week for week in range(10)]
@@ -46,10 +48,11 @@ def test_intervals_draw_a_bar_a_row(tmp_path):
 
 
 def test_calibration_draws_a_curve_a_model(tmp_path):
-    p = [0.1, 0.3, 0.6]
-    path = plots.calibration(
-        tmp_path / "c.png", {"now": (p, [0.2, 0.4, 0.7], [0.1, 0.3, 0.6], [0.3, 0.5, 0.8])}
-    )
+    curve = [
+        CalibrationBin(predicted, Interval(predicted + 0.1, predicted, predicted + 0.2, 0.05, 100, 9))
+        for predicted in (0.1, 0.3, 0.6)
+    ]
+    path = plots.calibration(tmp_path / "c.png", {"now": curve}, BINARY)
     assert has_colour(path, plots.COLOURS[0])
 
 

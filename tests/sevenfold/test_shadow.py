@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from sevenfold.shadow import losses, pair
+from sevenfold.tasks import BINARY
 
 START = datetime(2013, 5, 1, 12, tzinfo=UTC)
 
@@ -25,7 +26,7 @@ def table(answers: list[tuple[str, int, float]], us: float = 500.0, late_s: floa
             "wall": pa.array(walls, pa.timestamp("us", tz="UTC")),
             "request": [request for request, _, _ in answers],
             "row": [row for _, row, _ in answers],
-            "probability": [p for _, _, p in answers],
+            "prediction": [p for _, _, p in answers],
             "service_us": [us] * len(answers),
         }
     )
@@ -36,7 +37,7 @@ SHADOW = [("a", 1, 0.4), ("a", 0, 0.1), ("c", 0, 0.8)]
 
 
 def test_rows_belong_together_by_request_and_row() -> None:
-    pairs = pair(table(CHAMPION), table(SHADOW, us=900.0, late_s=5))
+    pairs = pair(BINARY, table(CHAMPION), table(SHADOW, us=900.0, late_s=5))
     assert pairs.rows == 3
     assert pairs.champion.tolist() == [0.2, 0.7, 0.9]
     assert pairs.shadow.tolist() == [0.1, 0.4, 0.8]
@@ -47,19 +48,19 @@ def test_rows_belong_together_by_request_and_row() -> None:
 
 
 def test_no_shadow_no_pairs() -> None:
-    pairs = pair(table(CHAMPION), table(SHADOW).slice(0, 0))
+    pairs = pair(BINARY, table(CHAMPION), table(SHADOW).slice(0, 0))
     assert (pairs.rows, pairs.requests, pairs.lost, pairs.disagreements) == (0, 3, 3, 0)
 
 
 def test_young_rows_can_be_left_out() -> None:
-    pairs = pair(table(CHAMPION), table(SHADOW, late_s=5)).before(START + timedelta(days=1))
+    pairs = pair(BINARY, table(CHAMPION), table(SHADOW, late_s=5)).before(START + timedelta(days=1))
     assert pairs.id.to_pylist() == ["a-0", "a-1"]
     assert pairs.shadow.tolist() == [0.1, 0.4]
     assert len(pairs.days) == 2
 
 
 def test_loss_on_known_labels_only() -> None:
-    pairs = pair(table(CHAMPION), table(SHADOW, late_s=5))
+    pairs = pair(BINARY, table(CHAMPION), table(SHADOW, late_s=5))
     found = losses(pairs, pa.table({"id": ["c-0", "a-1", "other"], "label": [1.0, 0.0, 1.0]}))
     assert found is not None
     ours, theirs = -(np.log(1 - 0.7) + np.log(0.9)) / 2, -(np.log(1 - 0.4) + np.log(0.8)) / 2

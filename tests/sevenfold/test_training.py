@@ -215,10 +215,10 @@ def test_the_artefact_scores_columns_with_the_vocabulary_it_carries(tmp_path: Pa
     scorer = artefact.Scorer(path)
     assert scorer.encoder == ENCODER
     row = {"a": [0.5], "b": [None], "c": [1e300], "x": ["2"], "y": ["never seen"]}
-    probability = scorer.probability(row)
+    probability = scorer.predict(row)
     assert probability.shape == (1,)
     assert 0 < probability[0] < 1
-    assert scorer.probability({name: [] for name in row}).shape == (0,)
+    assert scorer.predict({name: [] for name in row}).shape == (0,)
 
 
 def test_files_that_are_no_artefact_are_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from sevenfold import weekly
+from sevenfold.tasks import BINARY
 from sevenfold.weeks import complete
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -25,7 +26,7 @@ def joined(
             "time": pa.array(time, pa.timestamp("us", "UTC")),
             "candidate": [candidate] * n,
             "label": pa.array(label, pa.float64(), from_pandas=True),
-            "probability": probability.astype(np.float32),
+            "prediction": probability.astype(np.float32),
             "row": [i % 10 for i in range(n)],
             "service_us": [1000 + i // 10 for i in range(n)],
         }
@@ -35,10 +36,10 @@ def joined(
 def test_a_week_by_hand() -> None:
     probability = np.tile([0.2, 0.4], 175)
     label = np.tile([0.0, 1.0, 0.0, np.nan, 1.0], 70)
-    [found] = weekly.by_week(joined(probability, label), WEEKS, 100)
+    [found] = weekly.by_week(BINARY, joined(probability, label), WEEKS, 100)
     known = ~np.isnan(label)
     assert (found.week, found.candidate, found.rows, found.labelled) == (WEEKS[0], "a", 350, 280)
-    assert found.positive_rate.value == pytest.approx(0.5)
+    assert found.observed.value == pytest.approx(0.5)
     assert found.over_expected.value == pytest.approx(140 / probability[known].sum())
     loss = -np.log(np.where(label[known] == 1, probability[known], 1 - probability[known])).mean()
     assert found.log_loss.value == pytest.approx(loss, rel=1e-6)
@@ -57,7 +58,7 @@ def test_time_is_counted_once_a_request_however_many_rows_it_has() -> None:
     )
     place = rows.column_names.index("service_us")
     rows = rows.set_column(place, "service_us", pa.array(np.where(large, 90_000, 1000)))
-    [found] = weekly.by_week(rows, WEEKS, 100)
+    [found] = weekly.by_week(BINARY, rows, WEEKS, 100)
     assert (found.p50_ms, found.p99_ms) == (1, 1)
 
 
@@ -65,7 +66,7 @@ def test_a_model_that_is_right_is_as_expected() -> None:
     random = np.random.default_rng(0)
     probability = random.uniform(0.05, 0.95, 14_000)
     label = (random.random(14_000) < probability).astype(float)
-    [found] = weekly.by_week(joined(probability, label, a_day=2000), WEEKS[:1], 100)
+    [found] = weekly.by_week(BINARY, joined(probability, label, a_day=2000), WEEKS[:1], 100)
     assert found.over_expected.low < 1 < found.over_expected.high
     assert found.excess_log_loss.low < 0 < found.excess_log_loss.high
     assert abs(found.excess_log_loss.value) < 0.01
@@ -77,7 +78,7 @@ def test_days_that_hang_together_widen_the_interval() -> None:
     together = np.repeat(random.choice([0.1, 0.5], 7), 1000)
     together = (random.random(7000) < together).astype(float)
     readings = [
-        weekly.by_week(joined(np.full(7000, 0.3), label, a_day=1000), WEEKS[:1], 100)[0]
+        weekly.by_week(BINARY, joined(np.full(7000, 0.3), label, a_day=1000), WEEKS[:1], 100)[0]
         for label in (alone, together)
     ]
     widths = [one.over_expected.high - one.over_expected.low for one in readings]
@@ -95,10 +96,10 @@ def test_weeks_with_too_few_labels_are_left_out_and_candidates_are_kept_apart() 
             joined(half, label, "b", first=14),
         ]
     )
-    found = weekly.by_week(both, WEEKS, 100)
+    found = weekly.by_week(BINARY, both, WEEKS, 100)
     assert [(one.week, one.candidate) for one in found] == [(WEEKS[0], "a"), (WEEKS[2], "a"), (WEEKS[2], "b")]
 
 
 def test_labels_that_are_all_equal_have_no_auc() -> None:
-    [found] = weekly.by_week(joined(np.full(350, 0.5), np.zeros(350)), WEEKS, 100)
-    assert np.isnan(found.auc.value) and found.over_expected.value == 0
+    [found] = weekly.by_week(BINARY, joined(np.full(350, 0.5), np.zeros(350)), WEEKS, 100)
+    assert np.isnan(found.second.value) and found.over_expected.value == 0

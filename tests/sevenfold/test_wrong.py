@@ -12,6 +12,7 @@ import pytest
 from sevenfold import wrong
 from sevenfold.serving.log import FeedbackLog, PredictionLog
 from sevenfold.serving.protocol import Signature
+from sevenfold.tasks import BINARY
 from sevenfold.wrong import wrong_decisions
 
 MODEL = "coin"
@@ -38,7 +39,7 @@ class Logs:
             time=at,
             request_id=f"q{self.rows}",
             arm=arm or {"new": "challenger", "old": "champion"}[who],
-            probability=np.array([p], np.float32),
+            prediction=np.array([p], np.float32),
             microseconds=100,
             request=orjson.dumps(body),
         )
@@ -48,7 +49,9 @@ class Logs:
 
     def cohorts(self, hours: float, skip: set[str] | None = None) -> list[wrong.Cohort]:
         final = DAY + timedelta(hours=hours)
-        return wrong_decisions(self.folder, MODEL, "new", "old", since=BEGAN, final=final, skip=skip or ())
+        return wrong_decisions(
+            self.folder, MODEL, BINARY, "new", "old", since=BEGAN, final=final, skip=skip or ()
+        )
 
 
 @pytest.fixture

@@ -16,31 +16,26 @@ import numpy as np
 
 from sevenfold import artefact, evaluation, lineage, page, plots, quality, tracking
 from sevenfold.activity import Activity, run
-from sevenfold.baselines import BASELINES
+from sevenfold.baselines import baselines
 from sevenfold.candidate import Candidate, hash_of_gates
 from sevenfold.errors import SevenfoldError
 from sevenfold.evaluation import Floats, Interval
 from sevenfold.learning import Learned, learn
 from sevenfold.quality import Rows
 from sevenfold.snapshot import snapshot
+from sevenfold.tasks import Task
 from sevenfold.training import Epoch, Examples
 from sevenfold.windows import Windows, rehearsal
 
 SAMPLE_ROWS = 15_000
 NETWORK = "network"
-WORDS = {
-    "constant": "constant",
-    "logistic_regression": "logistic regression",
-    "gradient_boosting": "gradient boosting",
-    NETWORK: "the network",
-}
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One algorithm: its probabilities on the rows it was compared on, and the seconds it learned."""
+    """One algorithm: its predictions on the rows it was compared on, and the seconds it learned."""
 
-    probability: Floats
+    prediction: Floats
     seconds: float
 
 
@@ -68,9 +63,9 @@ def main(activity: Activity) -> None:
         model = Path(folder) / "model.onnx"
         artefact.export(learned.network, learned.encoder, model)
         digest = activity.artifacts.put(model)
-    rows = Rows(np.asarray(test["label"], np.float64), np.asarray(test["day"]), windows.test)
+    rows = Rows.of(test, windows.test)
     data_digest = data.digest(*windows.training, windows.as_of)
-    found = {name: scores(rows, entry, tried["constant"]) for name, entry in tried.items()}
+    found = {name: scores(spec.task, rows, entry, tried["constant"]) for name, entry in tried.items()}
     with (
         activity.phase("logging to MLflow"),
         tracking.tracked(
@@ -88,7 +83,7 @@ def main(activity: Activity) -> None:
             metrics = {metric: of.value for metric, of in found[name].items()}
             tracked.child(name, {"algorithm": name}, metrics | {"seconds": entry.seconds})
     candidate = idea(activity, windows, digest, data_digest, hyperparameters, tracked.id)
-    quality.measure_alone(activity, rows, tried[NETWORK].probability)
+    quality.measure_alone(activity, rows, tried[NETWORK].prediction)
     gain = found[NETWORK]["log_loss_gain_over_constant"]
     quality.measure(activity, "log_loss_gain_over_constant", gain, "nats", windows.test)
     report(activity, candidate, rows, tried, found)
@@ -111,7 +106,7 @@ def try_all(
     seed: int,
     folder: Path,
 ) -> tuple[Learned, dict[str, Tried]]:
-    """Trains the network and every baseline on the same rows; returns their probabilities on `test`."""
+    """Trains the network and every baseline on the same rows; returns their predictions on `test`."""
 
     def on_epoch(epoch: Epoch) -> None:
         activity.progress(f"epoch {epoch.number}: log loss {epoch.stopping_loss:.4f} on the stopping days")
@@ -120,34 +115,39 @@ def try_all(
     learned = learn(
         activity.spec, fitting, stopping, hyperparameters, seed, folder / "checkpoint.pt", on_epoch
     )
-    network = Tried(probability(learned, test), time.monotonic() - began)
+    network = Tried(prediction(learned, test), time.monotonic() - began)
     examples, last, compared = (Examples.of(rows, learned.encoder) for rows in (fitting, stopping, test))
     tried = {}
-    for name, fit in BASELINES.items():
+    for name, fit in baselines(activity.spec.task).items():
         began = time.monotonic()
-        with activity.phase(WORDS[name]):
+        with activity.phase(words(name)):
             predict = fit(examples, last, learned.encoder.cardinalities, seed)
             tried[name] = Tried(predict(compared), time.monotonic() - began)
     return learned, tried | {NETWORK: network}
 
 
-def probability(learned: Learned, rows: Any) -> Floats:
-    """The network's own probabilities, before any export."""
+def words(name: str) -> str:
+    """What people call an algorithm."""
+    return "the network" if name == NETWORK else name.replace("_", " ")
+
+
+def prediction(learned: Learned, rows: Any) -> Floats:
+    """The network's own predictions, before any export."""
     import torch
 
     numeric, categorical, _ = Examples.of(rows, learned.encoder).tensors()
     with torch.inference_mode():
-        found: Floats = torch.sigmoid(learned.network(numeric, categorical)).numpy()
+        found: Floats = learned.encoder.task.served(learned.network(numeric, categorical)).numpy()
     return found
 
 
-def scores(rows: Rows, tried: Tried, constant: Tried) -> dict[str, Interval]:
-    """Log loss, AUC and gain over the constant of one algorithm, with intervals by day."""
-    loss = evaluation.log_losses(rows.label, tried.probability)
-    gain = evaluation.log_losses(rows.label, constant.probability) - loss
+def scores(task: Task, rows: Rows, tried: Tried, constant: Tried) -> dict[str, Interval]:
+    """Log loss, second metric and gain over the constant of one algorithm, with intervals by day."""
+    loss = task.losses(rows.label, tried.prediction)
+    gain = task.losses(rows.label, constant.prediction) - loss
     return {
         "log_loss": evaluation.mean(loss, rows.days),
-        "auc": evaluation.auc(rows.label, tried.probability, rows.days),
+        task.second: task.second_metric(rows.label, tried.prediction, rows.days),
         "log_loss_gain_over_constant": evaluation.mean(gain, rows.days),
     }
 
@@ -195,29 +195,39 @@ def report(
     found: dict[str, dict[str, Interval]],
 ) -> None:
     """A page that compares the algorithms."""
+    second = activity.spec.task.second
     losses = {name: of["log_loss"] for name, of in found.items()}
     best = min(losses, key=lambda name: losses[name].value)
     verdict = (
         "The network is the best of them."
         if best == NETWORK
-        else f"The network does not beat {WORDS[best]} on these rows."
+        else f"The network does not beat {words(best)} on these rows."
     )
     cells = [
         [
-            WORDS[name],
+            words(name),
             of["log_loss"].value,
             _range(of["log_loss"]),
-            None if name == "constant" else of["auc"].value,
+            None if name == "constant" else of[second].value,
             of["log_loss_gain_over_constant"].value,
             _range(of["log_loss_gain_over_constant"]),
             round(tried[name].seconds, 2),
         ]
         for name, of in found.items()
     ]
-    columns = ["algorithm", "log loss", "95 % by day", "AUC", "gain over constant", "95 % by day", "seconds"]
+    second_words = second.replace("_", " ")
+    columns = [
+        "algorithm",
+        "log loss",
+        "95 % by day",
+        second_words,
+        "gain over constant",
+        "95 % by day",
+        "seconds",
+    ]
     title = f"Which kind of model suits {activity.spec.title.lower()}?"
     with tempfile.TemporaryDirectory() as folder:
-        bars = [(WORDS[name], of.value, of.low, of.high) for name, of in losses.items()]
+        bars = [(words(name), of.value, of.low, of.high) for name, of in losses.items()]
         plot = plots.intervals(Path(folder) / "losses.png", bars, "Log loss, 95 % intervals by day", "nats")
         content = page.page(
             title,

@@ -14,7 +14,7 @@ from sevenfold.candidate import Candidate
 from sevenfold.measurement import Measurement
 from sevenfold.watch import CHALLENGER, CHAMPION, SHADOW, Watch
 
-COLUMNS = ("request", "row", "probability")
+COLUMNS = ("request", "row", "prediction")
 
 
 def main(activity: Activity) -> None:
@@ -27,15 +27,15 @@ def main(activity: Activity) -> None:
         activity.progress(f"{row.candidate} gets traffic but there is no champion to compare it with")
         return
     watch = Watch(activity)
-    challenger = activity.store.candidate(row.candidate)
+    challenger, task = activity.store.candidate(row.candidate), activity.spec.task
     rows = watch.rows(COLUMNS, arms=(CHAMPION, CHALLENGER, SHADOW))
     of_champion = rows.filter(
         pc.and_(pc.equal(rows["arm"], CHAMPION), pc.equal(rows["candidate"], row.champion))
     )
     mine = rows.filter(pc.equal(rows["candidate"], challenger.id))
     found = {
-        "mirrored": arms.mirrored(of_champion, mine.filter(pc.equal(mine["arm"], SHADOW))),
-        "split": arms.split(of_champion, mine.filter(pc.equal(mine["arm"], CHALLENGER))),
+        "mirrored": arms.mirrored(task, of_champion, mine.filter(pc.equal(mine["arm"], SHADOW))),
+        "split": arms.split(task, of_champion, mine.filter(pc.equal(mine["arm"], CHALLENGER))),
     }
     compared = {name: comparison for name, comparison in found.items() if comparison is not None}
     if not compared:

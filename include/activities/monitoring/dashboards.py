@@ -12,15 +12,6 @@ from sevenfold.activity import Activity, run
 from sevenfold.measurement import Measurement
 from sevenfold.weeks import of_key
 
-OUTCOMES = {
-    "rows": "answers",
-    "label_coverage": "labels known",
-    "positive_rate": "observed rate",
-    "observed_over_expected": "over expected",
-    "log_loss": "log loss",
-    "expected_log_loss": "expected",
-    "auc": "AUC",
-}
 INPUTS_AND_SERVICE = {
     "score_psi": "score's PSI of its limit",
     "drifted_features": "drifted features",
@@ -41,7 +32,7 @@ def main(activity: Activity) -> None:
         _serving(activity),
         page.heading("Was the champion right?"),
         page.text("± is half of the 95 % interval over days. Losses are nats a row."),
-        _weeks(measured, OUTCOMES),
+        _weeks(measured, _outcomes(activity)),
         page.heading("What was it asked, and how fast did it answer?"),
         _weeks(measured, INPUTS_AND_SERVICE),
         page.heading("Alerts, newest first"),
@@ -49,6 +40,19 @@ def main(activity: Activity) -> None:
         *_plots(activity),
     )
     activity.report("dashboard.html", content, f"Dashboard of {promotion.model}")
+
+
+def _outcomes(activity: Activity) -> dict[str, str]:
+    task = activity.spec.task
+    return {
+        "rows": "answers",
+        "label_coverage": "labels known",
+        task.outcome_metric: task.outcome_metric.replace("_", " "),
+        "observed_over_expected": "over expected",
+        "log_loss": "log loss",
+        "expected_log_loss": "expected",
+        task.second: task.second.replace("_", " "),
+    }
 
 
 def _serving(activity: Activity) -> str:

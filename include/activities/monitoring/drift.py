@@ -7,14 +7,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from sevenfold import drift, plots
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
 from sevenfold.candidate import Candidate
 from sevenfold.drift import SCORE, Reference, Shift
+from sevenfold.predictions import values
 from sevenfold.snapshot import snapshot
 from sevenfold.watch import Watch
 from sevenfold.weeks import Week, within
@@ -34,7 +37,7 @@ def main(activity: Activity) -> None:
         return
     reference = watch.reference(champion)
     activity.report("reference.json", reference.model_dump_json(indent=1), "Reference: what is usual")
-    rows = watch.champion_rows(["probability", *activity.spec.columns])
+    rows = watch.champion_rows(["prediction", *activity.spec.columns])
     full = [
         (week, inside)
         for week in watch.served(rows)
@@ -45,7 +48,7 @@ def main(activity: Activity) -> None:
             f"{champion.id} has no complete week with {watch.rule.min_rows:,} answers: nothing to compare"
         )
         return
-    shifts = {week: drift.compare(reference, inside, inside["probability"]) for week, inside in full}
+    shifts = {week: drift.compare(reference, inside, scores(activity, inside)) for week, inside in full}
     for week, inside in full:
         measure(activity, reference, week, shifts[week], inside.num_rows)
     week, inside = full[-1]
@@ -57,11 +60,16 @@ def main(activity: Activity) -> None:
             )
 
 
+def scores(activity: Activity, rows: pa.Table) -> NDArray[np.float64]:
+    """What of the answers in joined `rows` is watched, one number a row."""
+    return activity.spec.task.score(values(rows["prediction"]))
+
+
 def measure(activity: Activity, reference: Reference, week: Week, shifts: list[Shift], rows: int) -> None:
     """Leaves the score's distance, the number of drifted features, and the features that drifted most."""
     where: dict[str, Any] = {"window": (week.start, week.end), "interval": week.key, "n": rows}
-    scores, features = shifts[0], shifts[1:]
-    activity.measure("score_psi", scores.psi, unit="PSI", counts={"limit": scores.limit}, **where)
+    score, features = shifts[0], shifts[1:]
+    activity.measure("score_psi", score.psi, unit="PSI", counts={"limit": score.limit}, **where)
     drifted = [shift for shift in features if shift.drifted]
     activity.measure("drifted_features", len(drifted), unit=f"of {len(features)}", **where)
     for shift in drifted[:TOP]:
@@ -107,14 +115,16 @@ def evidently(activity: Activity, champion: Candidate, rows: pa.Table) -> bytes:
     spec = activity.spec
     kept = snapshot(spec, activity.settings.data)
     training = sample(kept.rows(*champion.train_window, columns=spec.columns))
-    scores = Scorer(activity.model_file(champion)).probability(training)
-    training = training.append_column("probability", pa.array(scores))
+    usual_scores = spec.task.score(Scorer(activity.model_file(champion)).predict(training))
+    training = training.append_column(SCORE, pa.array(usual_scores))
+    rows = sample(rows)
+    rows = rows.append_column(SCORE, pa.array(scores(activity, rows)))
     definition = DataDefinition(
-        numerical_columns=[*spec.numeric, "probability"], categorical_columns=[*spec.categorical]
+        numerical_columns=[*spec.numeric, SCORE], categorical_columns=[*spec.categorical]
     )
     now, usual = (
-        Dataset.from_pandas(_frame(side, [*spec.columns, "probability"]), data_definition=definition)
-        for side in (sample(rows), training)
+        Dataset.from_pandas(_frame(side, [*spec.columns, SCORE]), data_definition=definition)
+        for side in (rows, training)
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "drift.html"

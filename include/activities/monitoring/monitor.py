@@ -20,7 +20,7 @@ from sevenfold.watch import Watch
 from sevenfold.weekly import WeekReading, by_week
 from sevenfold.weeks import LENGTH, complete, midnight, within
 
-COLUMNS = ("wall", "probability", "row", "service_us")
+COLUMNS = ("wall", "prediction", "row", "service_us")
 
 
 def main(activity: Activity) -> None:
@@ -30,7 +30,7 @@ def main(activity: Activity) -> None:
         activity.progress(f"{activity.promotion.model} has no champion: there is nothing to monitor")
         return
     rows = watch.champion_rows(COLUMNS)
-    found = by_week(rows, watch.served(rows), watch.rule.min_rows)
+    found = by_week(activity.spec.task, rows, watch.served(rows), watch.rule.min_rows)
     if not found:
         activity.progress(
             f"{watch.champion.id} has no complete week with {watch.rule.min_rows:,} labelled answers "
@@ -44,13 +44,13 @@ def main(activity: Activity) -> None:
 
 def measure(activity: Activity, reading: WeekReading) -> None:
     """Leaves the readings of one week."""
-    week = reading.week
+    week, task = reading.week, activity.spec.task
     intervals = {
-        "positive_rate": (reading.positive_rate, "share"),
+        task.outcome_metric: (reading.observed, task.outcome_unit),
         "observed_over_expected": (reading.over_expected, "ratio"),
         "log_loss": (reading.log_loss, "nats"),
         "excess_log_loss": (reading.excess_log_loss, "nats"),
-        "auc": (reading.auc, ""),
+        task.second: (reading.second, task.second_unit),
     }
     values = {
         "rows": (reading.rows, "rows"),
@@ -105,19 +105,20 @@ def draw(activity: Activity, watch: Watch) -> None:
     if not rows.num_rows:
         return
     began = midnight(rows["time"][0].as_py().date()) - LENGTH
-    weekly = by_week(rows, complete(activity.spec.data.starts, began, watch.end), watch.rule.min_rows)
+    weeks = complete(activity.spec.data.starts, began, watch.end)
+    weekly = by_week(activity.spec.task, rows, weeks, watch.rule.min_rows)
     if not weekly:
         return
     first = {reading.candidate: reading.week.start for reading in reversed(weekly)}
     changes = [(start, _short(champion)) for champion, start in sorted(first.items(), key=lambda one: one[1])]
     ends = [reading.week.end for reading in weekly]
-    what, positive = activity.spec.title, activity.spec.positive
+    what, words = activity.spec.title, activity.spec.task.words
     with tempfile.TemporaryDirectory() as folder:
         path = plots.series(
             Path(folder) / "observed_over_expected.png",
             ends,
             _lines(weekly, lambda reading: reading.over_expected),
-            f"{what}: how often '{positive}', against what was expected",
+            f"{what}: how {words.as_} was {words.outcome}, against what was expected",
             "observed over expected",
             changes,
             {"as expected": 1.0, "harm": watch.rule.harm_ratio},

@@ -33,7 +33,7 @@ def main(activity: Activity) -> None:
             f"before {watch.end:%Y-%m-%d}: there is nothing to judge yet"
         )
         return
-    judgements = judge(watch.rule, seen, activity.spec.positive)
+    judgements = judge(watch.rule, seen, activity.spec.task.words)
     for one in judgements:
         activity.progress(one.reason)
         if one.state == "harmless":

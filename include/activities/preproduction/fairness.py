@@ -14,17 +14,17 @@ import numpy as np
 from sevenfold import fairness, plots
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
-from sevenfold.decision import THRESHOLD, decided
 from sevenfold.errors import SevenfoldError
 from sevenfold.fairness import Change, Gap
 from sevenfold.snapshot import snapshot
+from sevenfold.tasks import Task
 from sevenfold.windows import windows
 
 Columns = Any
 
 
 def main(activity: Activity) -> None:
-    """Gap of each group to all others in true and false positive rate and calibration, on the holdout."""
+    """Gap of each group to all others in each rate of the task, on the holdout."""
     spec, as_of = activity.spec, activity.promotion.as_of
     if not spec.groups:
         raise SevenfoldError(f"{spec.folder / 'model.yaml'} names no groups: fairness has nothing to look at")
@@ -34,24 +34,25 @@ def main(activity: Activity) -> None:
     rows = snapshot(spec, activity.settings.data).labelled(*window, known_by=as_of, columns=columns)
     label, days = rows["label"].to_numpy(), rows["day"].to_numpy()
     activity.progress(f"{len(label):,} labelled rows of {len(np.unique(days))} days")
-    candidate = Scorer(activity.model_file(activity.candidate)).probability(rows)
+    task = spec.task
+    candidate = Scorer(activity.model_file(activity.candidate)).predict(rows)
     champion = activity.champion
-    theirs = Scorer(activity.model_file(champion)).probability(rows) if champion else None
+    theirs = Scorer(activity.model_file(champion)).predict(rows) if champion else None
     if theirs is None:
         activity.progress("no champion: nothing compared")
     found: dict[str, list[Gap]] = {}
     for column in spec.groups:
         group = rows[column].to_numpy(zero_copy_only=False)
-        counted = fairness.count(days, group, label, candidate, THRESHOLD)
+        counted = fairness.count(task, days, group, label, candidate)
         found[column] = fairness.gaps(counted)
         measure_gaps(activity, column, found[column], window)
         if theirs is not None:
-            baseline = fairness.count(days, group, label, theirs, THRESHOLD)
+            baseline = fairness.count(task, days, group, label, theirs)
             measure_changes(activity, column, fairness.changes(counted, baseline), window)
     _plot(activity, found)
     with activity.phase("table by fairlearn"):
         groups = {column: rows[column].to_numpy(zero_copy_only=False) for column in spec.groups}
-        page = table(spec.title, label, candidate, groups)
+        page = table(spec.title, task, label, candidate, groups)
         activity.report("fairness.html", page, "Rates per group (fairlearn)")
 
 
@@ -91,45 +92,31 @@ def measure_changes(
         )
 
 
-def table(title: str, label: Columns, probability: Columns, groups: dict[str, Columns]) -> str:
+def table(title: str, task: Task, label: Columns, prediction: Columns, groups: dict[str, Columns]) -> str:
     """A page with fairlearn's MetricFrame of each column of groups."""
-    from fairlearn.metrics import (
-        MetricFrame,
-        count,
-        false_positive_rate,
-        mean_prediction,
-        selection_rate,
-        true_positive_rate,
-    )
+    from fairlearn.metrics import MetricFrame, count
 
-    decisions = decided(probability)
-    rates = {
-        "rows": count,
-        "selected": selection_rate,
-        "true positive rate": true_positive_rate,
-        "false positive rate": false_positive_rate,
-    }
+    def rate(above: Columns, below: Columns) -> float:
+        return float(np.sum(above) / np.sum(below)) if np.sum(below) else float("nan")
+
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'>",
         f"<title>Fairness of {html.escape(title)}</title>",
         "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem;max-width:60rem;color:#222}"
         "table{border-collapse:collapse;margin:0 0 2rem}td,th{padding:.3rem .8rem;text-align:right;"
         "border-bottom:1px solid #ddd}tbody th,thead tr:first-child th:first-child{text-align:left}</style>",
-        f"<h1>Fairness of {html.escape(title)}</h1><p>A row is decided positive from a probability of "
-        f"{THRESHOLD:g}. Which groups are large enough to be judged, the gate says.</p>",
+        f"<h1>Fairness of {html.escape(title)}</h1><p>{html.escape(task.decision)} "
+        "Which groups are large enough to be judged, the gate says.</p>",
     ]
     for column, group in groups.items():
-        by_decision = MetricFrame(
-            metrics=rates, y_true=label, y_pred=decisions, sensitive_features=group
+        frame = MetricFrame(
+            metrics={"rows": count}, y_true=label, y_pred=label, sensitive_features=group
         ).by_group
-        means = {"mean probability": mean_prediction}
-        by_chance = MetricFrame(
-            metrics=means, y_true=label, y_pred=probability, sensitive_features=group
-        ).by_group
-        truth = MetricFrame(
-            metrics={"observed rate": mean_prediction}, y_true=label, y_pred=label, sensitive_features=group
-        ).by_group
-        frame = by_decision.join(by_chance).join(truth)
+        for name, (above, below) in task.group_rates(label, prediction).items():
+            by_group = MetricFrame(
+                metrics=rate, y_true=above, y_pred=below, sensitive_features=group
+            ).by_group
+            frame[name] = by_group
         frame["rows"] = frame["rows"].astype(int)
         frame.index.name = None
         parts += [f"<h2>{html.escape(column)}</h2>", frame.to_html(float_format="{:.3f}".format, border=0)]

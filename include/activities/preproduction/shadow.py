@@ -131,7 +131,7 @@ def compare(
 ) -> None:
     """Measures disagreement, errors, times and later loss on the requests that both answered."""
     shadow = answered(activity, activity.candidate, "shadow", earliest, wall[0] - SETTLED)
-    pairs = pair(answered(activity, champion, "champion", earliest, *wall), shadow)
+    pairs = pair(activity.spec.task, answered(activity, champion, "champion", earliest, *wall), shadow)
     if not pairs.requests:
         activity.progress("no request was mirrored: nothing to compare")
         return
@@ -139,7 +139,8 @@ def compare(
     slow, champion_slow = pairs.slower_than(sla_ms)
     rate(activity, champion, "disagreement", pairs.disagreements, pairs.rows)
     rate(activity, champion, "errors", pairs.lost, pairs.requests)
-    measure(activity, champion, "probability_difference", pairs.difference.value, "probability", pairs.rows)
+    unit = activity.spec.task.unit
+    measure(activity, champion, "prediction_difference", pairs.difference.value, unit, pairs.rows)
     rate(activity, champion, "slow", slow, pairs.requests - pairs.lost)
     activity.progress(
         f"{pairs.rows:,} rows in {pairs.requests:,} requests, {pairs.lost} copies lost; "

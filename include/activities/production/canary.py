@@ -143,6 +143,7 @@ class Canary:
         cohorts = wrong_decisions(
             self.activity.settings.logs,
             self.model,
+            self.activity.spec.task,
             self.activity.candidate.id,
             self.activity.champion.id,
             since=self.activity.promotion.began_at,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import numpy as np
+
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
 from sevenfold.asking import bodies
@@ -46,24 +48,24 @@ def ask_golden(activity: Activity, target: Target) -> None:
     end = activity.promotion.as_of
     rows = snapshot(activity.spec, activity.settings.data).rows(end - timedelta(days=3), end)
     rows = rows.slice(max(0, rows.num_rows - GOLDEN_ROWS))
-    expected = Scorer(activity.model_file(activity.candidate)).probability(rows)
+    expected = Scorer(activity.model_file(activity.candidate)).predict(rows)
     lost, difference = 0, 0.0
     with httpx.Client(headers=target.headers, timeout=5.0) as client:
-        for body, probability in zip(bodies(activity.spec, rows, 1), expected, strict=True):
+        for body, prediction in zip(bodies(activity.spec, rows, 1), expected, strict=True):
             try:
                 answer = client.post(f"{target.url}/infer", content=body)
                 answer.raise_for_status()
             except httpx.HTTPError:
                 lost += 1
                 continue
-            served = answer.json()["outputs"][0]["data"][0]
-            difference = max(difference, abs(served - float(probability)))
+            served = np.asarray(answer.json()["outputs"][0]["data"][0], np.float64)
+            difference = max(difference, float(np.abs(served - prediction).max()))
     n = len(expected)
     activity.measure("availability", 1 - lost / n, unit="share", n=n, counts={"bad": lost, "n": n})
-    activity.measure("skew", difference, unit="probability", n=n - lost)
+    activity.measure("skew", difference, unit=activity.spec.task.unit, n=n - lost)
     if difference > TOLERANCE:
         raise NotTheSameModel(
-            f"{activity.candidate.id} answers a golden request with a probability that differs by "
+            f"{activity.candidate.id} answers a golden request with numbers that differ by "
             f"{difference:.2g} from its artefact's: it must not take over"
         )
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
 from sevenfold.asking import ask, bring_labels
+from sevenfold.predictions import values
 from sevenfold.serving import log
 from sevenfold.snapshot import Snapshot, snapshot
 from sevenfold.trial import on_trial
@@ -20,7 +21,7 @@ Window = tuple[datetime, datetime]
 
 
 def main(activity: Activity) -> None:
-    """Counts the rows that got lost on the way, and the largest difference of a served probability."""
+    """Counts the rows that got lost on the way, and the largest difference of a served answer."""
     data, window = snapshot(activity.spec, activity.settings.data), newest_day(activity.promotion.as_of)
     rows = data.rows(*window, columns=activity.spec.columns)
     labels = data.labels(*window)
@@ -36,7 +37,11 @@ def main(activity: Activity) -> None:
         "unmatched_rows", sum(lost.values()), unit="rows", n=rows.num_rows + labels.num_rows, window=window
     )
     activity.measure(
-        "skew", skew(activity, data, window, logged), unit="probability", n=logged.num_rows, window=window
+        "skew",
+        skew(activity, data, window, logged),
+        unit=activity.spec.task.unit,
+        n=logged.num_rows,
+        window=window,
     )
     activity.progress(", ".join(f"{what}: {count}" for what, count in lost.items()))
 
@@ -67,13 +72,13 @@ def unmatched(activity: Activity, rows: pa.Table, labels: pa.Table, logged: pa.T
 
 
 def skew(activity: Activity, data: Snapshot, window: Window, logged: pa.Table) -> float | None:
-    """Largest absolute difference between the served and the offline probability of the same row."""
+    """Largest absolute difference between the served and the offline answer to the same row."""
     if not logged.num_rows:
         return None
     rows = data.rows(*window, columns=activity.spec.columns)
-    offline: Any = Scorer(activity.model_file(activity.candidate)).probability(rows)
+    offline: Any = Scorer(activity.model_file(activity.candidate)).predict(rows)
     place = pc.index_in(logged["id"], value_set=rows["id"].combine_chunks())
-    served = logged["probability"].to_numpy()[pc.is_valid(place).to_numpy(zero_copy_only=False)]
+    served = values(logged["prediction"])[pc.is_valid(place).to_numpy(zero_copy_only=False)]
     expected = offline[place.drop_null().to_numpy()]
     return float(np.abs(served - expected).max(initial=0.0))
 

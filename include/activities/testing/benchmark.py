@@ -5,9 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
-from sevenfold import evaluation, page, plots, quality
+from sevenfold import page, plots, quality
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
 from sevenfold.evaluation import Floats, Interval
@@ -17,22 +15,22 @@ from sevenfold.windows import windows
 
 
 def main(activity: Activity) -> None:
-    """Log loss and AUC on the test window, alone and as paired differences from the champion."""
+    """The headline metrics on the test window, alone and as paired differences from the champion."""
     spec, as_of = activity.spec, activity.promotion.as_of
     of = windows(spec, as_of)
     data = snapshot(spec, activity.settings.data, activity.progress)
     looks = activity.store.use_test_set(activity.promotion.id, data.digest(*of.test, as_of))
     test = data.labelled(*of.test, as_of, spec.columns)
-    rows = Rows(np.asarray(test["label"], np.float64), np.asarray(test["day"]), of.test)
+    rows = Rows.of(test, of.test)
     activity.progress(f"{test.num_rows:,} labelled rows; look number {looks} at these days")
     candidate, champion = activity.candidate, activity.champion
-    scored: dict[str, Floats] = {"candidate": Scorer(activity.model_file(candidate)).probability(test)}
+    scored: dict[str, Floats] = {"candidate": Scorer(activity.model_file(candidate)).predict(test)}
     found = quality.measure_alone(activity, rows, scored["candidate"])
     differences: dict[str, Interval] = {}
     if champion is None:
         activity.progress("no champion: nothing compared")
     else:
-        scored["champion"] = Scorer(activity.model_file(champion)).probability(test)
+        scored["champion"] = Scorer(activity.model_file(champion)).predict(test)
         differences = quality.measure_against_champion(
             activity, rows, scored["candidate"], scored["champion"], champion
         )
@@ -56,16 +54,14 @@ def report(
     ]
     against = f"Champion: {activity.champion.id}." if activity.champion else "There is no champion yet."
     with tempfile.TemporaryDirectory() as folder:
-        losses = {
-            name: evaluation.mean(evaluation.log_losses(rows.label, p), rows.days)
-            for name, p in scored.items()
-        }
+        task = activity.spec.task
+        losses = {name: task.log_loss(rows.label, one, rows.days) for name, one in scored.items()}
         bars = [(name, of.value, of.low, of.high) for name, of in losses.items()]
         loss_plot = plots.intervals(
             Path(folder) / "loss.png", bars, "Log loss, 95 % intervals by day", "nats"
         )
-        curves = {name: curve(rows, p) for name, p in scored.items()}
-        calibration = plots.calibration(Path(folder) / "calibration.png", curves, "Calibration by tenths")
+        bins = {name: task.calibration_curve(rows.label, one, rows.days) for name, one in scored.items()}
+        calibration = plots.calibration(Path(folder) / "calibration.png", bins, task, "Calibration by tenths")
         content = page.page(
             f"{activity.spec.title}: candidate and champion on the same rows",
             page.text(
@@ -77,17 +73,6 @@ def report(
             page.image(calibration, "calibration"),
         )
     activity.report("benchmark.html", content, "Against the champion")
-
-
-def curve(rows: Rows, probability: Floats) -> tuple[list[float], list[float], list[float], list[float]]:
-    """Predicted, observed and its limits, in tenths of the rows."""
-    bins = evaluation.calibration_curve(rows.label, probability, rows.days)
-    return (
-        [bin.predicted for bin in bins],
-        [bin.observed.value for bin in bins],
-        [bin.observed.low for bin in bins],
-        [bin.observed.high for bin in bins],
-    )
 
 
 if __name__ == "__main__":

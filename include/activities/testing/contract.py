@@ -64,9 +64,7 @@ def main(activity: Activity) -> None:
     ):
         activity.progress(f"the server answers on {server.url}")
         with activity.phase("protocol, golden requests, refusals"):
-            conformance = Conformance(
-                client, candidate.id, scorer.encoder, columns, scorer.probability(golden)
-            )
+            conformance = Conformance(client, candidate.id, scorer.encoder, columns, scorer.predict(golden))
             checks = conformance.check()
         with activity.phase("schemathesis on its OpenAPI document"):
             fuzzed = fuzz(f"{server.url}/openapi.json", Path(folder))

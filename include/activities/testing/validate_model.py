@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sevenfold import evaluation, page, quality
+from sevenfold import page, quality
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
 from sevenfold.errors import SevenfoldError
@@ -53,12 +53,12 @@ def main(activity: Activity) -> None:
 
     window = windows(spec, as_of).test
     test = data.labelled(*window, as_of, (*spec.columns, *spec.groups))
-    rows = Rows(np.asarray(test["label"], np.float64), np.asarray(test["day"]), window)
-    probability = Scorer(model).probability(test)
-    ratio = evaluation.ratio(rows.label, probability, rows.days)
+    rows = Rows.of(test, window)
+    prediction = Scorer(model).predict(test)
+    ratio = spec.task.observed_over_expected(rows.label, prediction, rows.days)
     quality.measure(activity, "calibration_ratio", ratio, "ratio", window)
     for column in spec.groups:
-        by_slice(activity, rows, probability, column, np.asarray(test[column]))
+        by_slice(activity, rows, prediction, column, np.asarray(test[column]))
     activity.report("junit.xml", junit, "Test suite (JUnit)")
     activity.report("tests.html", table(activity, cases), "Test suite")
 
@@ -106,14 +106,16 @@ def read(junit: str) -> list[Case]:
 
 
 def by_slice(
-    activity: Activity, rows: Rows, probability: Floats, column: str, groups: np.ndarray[Any, Any]
+    activity: Activity, rows: Rows, prediction: Floats, column: str, groups: np.ndarray[Any, Any]
 ) -> None:
     """Measures calibration_ratio of every group that is large enough."""
     for group, size in zip(*np.unique(groups, return_counts=True), strict=True):
         if size < SMALLEST_SLICE:
             continue
         inside = groups == group
-        found = evaluation.ratio(rows.label[inside], probability[inside], rows.days[inside])
+        found = activity.spec.task.observed_over_expected(
+            rows.label[inside], prediction[inside], rows.days[inside]
+        )
         activity.measure(
             "calibration_ratio",
             quality.number(found.value),

@@ -5,12 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from sevenfold import evaluation, page, plots, quality
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
-from sevenfold.baselines import BASELINES
+from sevenfold.baselines import baselines
 from sevenfold.evaluation import Floats, Interval
 from sevenfold.quality import Rows
 from sevenfold.snapshot import snapshot
@@ -30,25 +28,23 @@ def main(activity: Activity) -> None:
             data.labelled(*window, of.as_of, spec.columns) for window in (of.fitting, of.stopping, of.test)
         )
         examples, last, compared = (Examples.of(rows, scorer.encoder) for rows in (fitting, stopping, test))
-    rows = Rows(np.asarray(test["label"], np.float64), np.asarray(test["day"]), of.test)
-    probabilities: dict[str, Floats] = {"network": scorer.probability(test)}
-    for name, fit in BASELINES.items():
+    rows, rivals = Rows.of(test, of.test), baselines(spec.task)
+    predictions: dict[str, Floats] = {"network": scorer.predict(test)}
+    for name, fit in rivals.items():
         with activity.phase(name.replace("_", " ")):
             predict = fit(examples, last, scorer.encoder.cardinalities, 0)
-            probabilities[name] = predict(compared)
-    losses: dict[str, Floats] = {
-        name: evaluation.log_losses(rows.label, p) for name, p in probabilities.items()
-    }
-    gains = {name: evaluation.mean(losses[name] - losses["network"], rows.days) for name in BASELINES}
+            predictions[name] = predict(compared)
+    losses: dict[str, Floats] = {name: spec.task.losses(rows.label, one) for name, one in predictions.items()}
+    gains = {name: evaluation.mean(losses[name] - losses["network"], rows.days) for name in rivals}
     for name, gain in gains.items():
         quality.measure(activity, f"log_loss_gain_over_{name}", gain, "nats", of.test)
-    report(activity, rows, probabilities, losses, gains)
+    report(activity, rows, predictions, losses, gains)
 
 
 def report(
     activity: Activity,
     rows: Rows,
-    probabilities: dict[str, Floats],
+    predictions: dict[str, Floats],
     losses: dict[str, Floats],
     gains: dict[str, Interval],
 ) -> None:
@@ -63,19 +59,21 @@ def report(
     ).strip()
     activity.progress(verdict)
     found = {name: evaluation.mean(loss, rows.days) for name, loss in losses.items()}
-    areas = {name: evaluation.auc(rows.label, p, rows.days) for name, p in probabilities.items()}
+    task = activity.spec.task
+    seconds = {name: task.second_metric(rows.label, one, rows.days) for name, one in predictions.items()}
     cells = [
         [
             name.replace("_", " "),
             of.value,
             f"{of.low:.4f} to {of.high:.4f}",
-            areas[name].value,
+            seconds[name].value,
             gains[name].value if name in gains else None,
             f"{gains[name].low:.4f} to {gains[name].high:.4f}" if name in gains else "",
         ]
         for name, of in found.items()
     ]
-    columns = ["model", "log loss", "95 % by day", "AUC", "the network gains", "95 % by day"]
+    second = task.second.replace("_", " ")
+    columns = ["model", "log loss", "95 % by day", second, "the network gains", "95 % by day"]
     with tempfile.TemporaryDirectory() as folder:
         bars = [(name.replace("_", " "), gain.value, gain.low, gain.high) for name, gain in gains.items()]
         title = "What the network gains in log loss, 95 % intervals by day"

@@ -8,8 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sevenfold import artefact, lineage, plots, quality, tracking, training
 from sevenfold.activity import Activity, run
 from sevenfold.candidate import Candidate, hash_of_gates
@@ -70,14 +68,14 @@ def main(activity: Activity) -> None:
             difference = artefact.difference(learned.network, model, examples.numeric, examples.categorical)
             candidate = make(activity, of, model, data_digest, hyperparameters, parent, tracked.id)
             register(activity, tracked, model, learned, candidate)
-        rows = Rows(np.asarray(test["label"], np.float64), np.asarray(test["day"]), of.test)
-        probability = artefact.Scorer(activity.model_file(candidate)).probability(test)
+        rows = Rows.of(test, of.test)
+        prediction = artefact.Scorer(activity.model_file(candidate)).predict(test)
         activity.store.set_promotion_candidate(promotion.id, candidate.id)
-        found = quality.measure_alone(activity, rows, probability)
+        found = quality.measure_alone(activity, rows, prediction)
         activity.measure("checkpoint_verified", 0 if verified else 1, unit="checks", n=1)
         changed = lineage.code().changed
         activity.measure("dirty_tree", len(changed), unit="files", n=1 + len(changed))
-        activity.measure("onnx_difference", difference, unit="probability", n=len(examples))
+        activity.measure("onnx_difference", difference, unit=spec.task.unit, n=len(examples))
         tracked.metrics({f"test_{name}": interval.value for name, interval in found.items()})
         tracked.text("model_card.md", card(activity, candidate, of, learned, found))
     report(activity, learned)

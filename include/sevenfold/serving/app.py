@@ -49,6 +49,7 @@ class ServingApp:
         self.draining = False
         self._model, self._candidate, self._arm = model, candidate, arm
         self._served, self._metrics = served, metrics
+        self._output = served.signature.output.name
         self._predictions, self._feedback = predictions, feedback
         self._candidate_header = (b"x-candidate", candidate.encode())
         own = f"/v2/models/{model}"
@@ -128,15 +129,15 @@ class ServingApp:
     def _infer(self, body: bytes, headers: Headers) -> bytes:
         started = time.perf_counter()
         request = parse_request(body, self._served.signature)
-        probability = self._served.predict(request.numeric, request.categorical)
-        answer = render_answer(self._model, self._candidate, request.id, probability)
+        prediction = self._served.predict(request.numeric, request.categorical)
+        answer = render_answer(self._model, self._candidate, request.id, self._output, prediction)
         seconds = time.perf_counter() - started
         try:
             self._predictions.append(
                 time=request.time,
                 request_id=headers.get(b"x-request-id", b"").decode("latin-1") or uuid.uuid4().hex,
                 arm=headers.get(b"x-arm", b"").decode("latin-1") or self._arm,
-                probability=probability,
+                prediction=prediction,
                 microseconds=round(seconds * 1e6),
                 request=body,
             )

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from sevenfold.predictions import column
 from sevenfold.serving.protocol import Signature, check_request
+from sevenfold.tasks import BINARY, Output
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +64,7 @@ class PredictionLog:
         self._log = AppendLog(logs / "predictions" / model / candidate / f"{os.getpid()}.jsonl")
         self._candidate = candidate
         columns = {"numeric": signature.numeric, "categorical": signature.categorical}
-        self._log.append(orjson.dumps({"columns": columns}))
+        self._log.append(orjson.dumps({"columns": columns, "output": signature.output.name}))
 
     def append(
         self,
@@ -70,7 +72,7 @@ class PredictionLog:
         time: datetime | None,
         request_id: str,
         arm: str,
-        probability: np.ndarray[Any, np.dtype[np.float32]],
+        prediction: np.ndarray[Any, np.dtype[np.float32]],
         microseconds: int,
         request: bytes,
     ) -> None:
@@ -80,7 +82,7 @@ class PredictionLog:
             time: when the event happened, UTC; now if the caller did not say.
             request_id: the gateway's x-request-id, the same for the request and its mirror.
             arm: champion, challenger, shadow, or the slot of a one-off deployment.
-            probability: float32 [n], what was answered.
+            prediction: float32 [n] or [n, K], what was answered.
             microseconds: service time.
             request: the body that was answered.
 
@@ -94,7 +96,7 @@ class PredictionLog:
             "rid": request_id,
             "arm": arm,
             "candidate": self._candidate,
-            "p": probability,
+            "p": prediction,
             "us": microseconds,
             "request": orjson.Fragment(_one_line(request)),
         }
@@ -134,7 +136,7 @@ def predictions(
     """What was answered with start <= time < end, one row a prediction, in order of time.
 
     Columns: id (text; null where the caller gave none), time and wall (UTC; when it happened, when it was
-    answered), request (x-request-id), row (its place in the request), arm, candidate, probability,
+    answered), request (x-request-id), row (its place in the request), arm, candidate, prediction,
     service_us (of the whole request), and the model's columns as they were asked (float32 and text, null
     for missing). A request that the gateway tried twice on one candidate and arm counts once.
 
@@ -154,8 +156,9 @@ def predictions(
         signature = Signature((), ())
         for line in _lines(file):
             if line.startswith(b'{"columns":'):
-                names = orjson.loads(line)["columns"]
-                signature = Signature(tuple(names["numeric"]), tuple(names["categorical"]))
+                said = orjson.loads(line)
+                names, output = said["columns"], Output(said.get("output", BINARY.output.name))
+                signature = Signature(tuple(names["numeric"]), tuple(names["categorical"]), output)
             elif _within(line, start, end) and (entry := _parsed(line)) is not None:
                 key = (entry["rid"], entry["arm"], entry["candidate"])
                 if key not in seen:
@@ -237,6 +240,9 @@ def _prediction_table(entries: list[dict[str, Any]], signature: Signature) -> pa
         return pa.array([value for value, n in zip(values, counts, strict=True) for _ in range(n)], type=kind)
 
     nameless: list[str | None] = [None]
+    answered = [np.asarray(entry["p"], np.float32) for entry in entries]
+    # without a row nobody knows how many numbers one has: a column of nulls goes with every other
+    answers = column(np.concatenate(answered)) if answered else pa.nulls(0)
     columns = {
         "id": pa.array(chain.from_iterable(r.ids or nameless * r.rows for r in requests), type=pa.string()),
         "time": per_row((datetime.fromisoformat(entry["t"]) for entry in entries), _utc()),
@@ -245,7 +251,7 @@ def _prediction_table(entries: list[dict[str, Any]], signature: Signature) -> pa
         "row": pa.array(chain.from_iterable(range(n) for n in counts), type=pa.int64()),
         "arm": per_row((entry["arm"] for entry in entries), pa.string()),
         "candidate": per_row((entry["candidate"] for entry in entries), pa.string()),
-        "probability": pa.array(chain.from_iterable(entry["p"] for entry in entries), type=pa.float32()),
+        "prediction": answers,
         "service_us": per_row((entry["us"] for entry in entries), pa.int64()),
     }
     if requests:

@@ -19,7 +19,7 @@ class BadModel(SevenfoldError):
 
 
 class ServedModel:
-    """Answers rows with probabilities, on one thread: replicas are processes."""
+    """Answers rows as the model's task says, on one thread: replicas are processes."""
 
     def __init__(self, path: Path) -> None:
         """Loads the file and runs it with one row and with many, so that no caller waits for the first time.
@@ -37,7 +37,8 @@ class ServedModel:
         except Exception as error:  # onnxruntime has a class of its own for each kind of defect
             raise BadModel(f"{path} is not an ONNX model that can be served: {error}") from error
         self._encoder = Encoder.from_session(self._session, str(path))
-        self.signature = Signature(self._encoder.numeric, self._encoder.categorical)
+        self._output = self._encoder.task.output
+        self.signature = Signature(self._encoder.numeric, self._encoder.categorical, self._output)
         self._inputs = {node.name for node in self._session.get_inputs()}
         for rows in (1, 64, MAX_ROWS):
             self._warm_up(path, rows)
@@ -48,15 +49,17 @@ class ServedModel:
             answer = self.predict(numeric, [[None] * rows for _ in self.signature.categorical])
         except Exception as error:
             raise BadModel(f"{path} cannot answer {rows} rows of zeros: {error}") from error
-        if answer.shape != (rows,) or answer.dtype != np.float32:
+        wanted = self._output.shape(rows)
+        if answer.shape != wanted or answer.dtype != np.float32:
             raise BadModel(
-                f"{path} answers {rows} rows with {answer.dtype} {list(answer.shape)}, not float32 [n]"
+                f"{path} answers {rows} rows with {answer.dtype} {list(answer.shape)}, "
+                f"not float32 {list(wanted)}"
             )
 
     def predict(
         self, numeric: NDArray[np.float32], categorical: Sequence[Sequence[str | None]]
     ) -> NDArray[np.float32]:
-        """Probabilities, float32 [n].
+        """What is served, float32 [n] or [n, K].
 
         Args:
             numeric: [n, N], NaN for missing.
@@ -70,8 +73,9 @@ class ServedModel:
             codes[:, index] = self._encoder.codes(name, texts)
         given = {"numeric": numeric, "categorical": codes}
         feed = {name: value for name, value in given.items() if name in self._inputs}
-        probability: NDArray[np.float32] = self._session.run(["probability"], feed)[0]
-        if not np.isfinite(probability).all():
-            row = int(np.isfinite(probability).argmin())
+        prediction: NDArray[np.float32] = self._session.run([self._output.name], feed)[0]
+        finite = np.isfinite(prediction)
+        if not finite.all():
+            row = int(finite.reshape(len(numeric), -1).all(axis=1).argmin())
             raise BadRequest(f"row {row} holds numbers outside of what the model can compute with")
-        return probability
+        return prediction

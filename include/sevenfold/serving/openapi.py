@@ -7,6 +7,7 @@ from itertools import permutations
 from typing import Any
 
 from sevenfold.serving.protocol import MAX_BODY, MAX_LABELS, MAX_ROWS, MAX_TEXT, Signature
+from sevenfold.tasks import Output
 
 Schema = dict[str, Any]
 
@@ -34,13 +35,19 @@ def metadata(model: str, candidate: str, signature: Signature) -> Schema:
         }
         for name, datatype, columns in _inputs(signature)
     ]
-    outputs = [{"name": "probability", "datatype": "FP32", "shape": [-1]}]
+    output: Schema = {
+        "name": signature.output.name,
+        "datatype": "FP32",
+        "shape": [-1, *signature.output.shape(0)[1:]],
+    }
+    if signature.output.columns:
+        output["parameters"] = {"columns": list(signature.output.columns)}
     return {
         "name": model,
         "versions": [candidate],
         "platform": "onnx_onnxv1",
         "inputs": inputs,
-        "outputs": outputs,
+        "outputs": [output],
     }
 
 
@@ -65,7 +72,9 @@ def document(model: str, candidate: str, signature: Signature) -> Schema:
             "Columns and outputs", _anything("name", "versions", "platform", "inputs", "outputs")
         )
         paths[f"{prefix}/ready"] = _get("Whether the model answers", _flag("ready"), or_not_ready=True)
-        paths[f"{prefix}/infer"] = _post("Probabilities of rows", _request(signature), _prediction(candidate))
+        paths[f"{prefix}/infer"] = _post(
+            "Predictions of rows", _request(signature), _prediction(candidate, signature.output)
+        )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -123,26 +132,30 @@ def _request(signature: Signature) -> Schema:
     tensors = [_tensor(name, datatype, len(columns)) for name, datatype, columns in _inputs(signature)]
     ids = {"type": ["array", "null"], "items": _TEXT, "description": "one a row, kept in the prediction log"}
     time = {**_TIME, "type": ["string", "null"], "description": f"of the event; {_TIME['description']}"}
+    asked = _closed({"name": {"const": signature.output.name}}, "name")
     properties = {
         "id": {**_TEXT, "type": ["string", "null"]},
         "inputs": {
             "oneOf": [_exactly(order) for order in permutations(tensors)],
             "description": "the tensors, in any order",
         },
-        "outputs": {"type": ["array", "null"], "items": _closed({"name": {"const": "probability"}}, "name")},
+        "outputs": {"type": ["array", "null"], "items": asked},
         "parameters": {**_closed({"ids": ids, "time": time}), "type": ["object", "null"]},
     }
     return _closed(properties, "inputs")
 
 
-def _prediction(candidate: str) -> Schema:
-    data = {"type": "array", "items": {"type": "number", "minimum": 0, "maximum": 1}}
+def _prediction(candidate: str, given: Output) -> Schema:
+    limits = {"minimum": given.low, "maximum": given.high}
+    value: Schema = {"type": "number", **{name: at for name, at in limits.items() if at is not None}}
+    wide, axes = len(given.columns), len(given.shape(0))
+    row = {"type": "array", "items": value, "minItems": wide, "maxItems": wide} if wide else value
     output = _closed(
         {
-            "name": {"const": "probability"},
+            "name": {"const": given.name},
             "datatype": {"const": "FP32"},
-            "shape": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 1},
-            "data": data,
+            "shape": {"type": "array", "items": {"type": "integer"}, "minItems": axes, "maxItems": axes},
+            "data": {"type": "array", "items": row},
         },
         "name",
         "datatype",

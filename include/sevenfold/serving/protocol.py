@@ -12,6 +12,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from sevenfold.tasks import BINARY, Output
+
 MAX_BODY = 1 << 20
 """Bytes of a request body."""
 MAX_ROWS = 1024
@@ -35,10 +37,11 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Names of the columns that a model takes, in order."""
+    """Names of the columns that a model takes, in order, and what it gives."""
 
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
+    output: Output = BINARY.output
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def check_request(document: Any, signature: Signature) -> Request:
     document = _object(document, "the body", _REQUEST_KEYS)
     tensors = _tensors(document.get("inputs"))
     rows = _rows(tensors, signature)
-    _outputs(document.get("outputs"))
+    _outputs(document.get("outputs"), signature.output.name)
     ids, time = _parameters(document.get("parameters"), rows)
     return Request(
         id=_optional_text(document.get("id"), "id"),
@@ -83,15 +86,13 @@ def check_request(document: Any, signature: Signature) -> Request:
 
 
 def render_answer(
-    model: str, candidate: str, request_id: str | None, probability: NDArray[np.float32]
+    model: str, candidate: str, request_id: str | None, output: str, prediction: NDArray[np.float32]
 ) -> bytes:
-    """The answer to an inference request: one output `probability` FP32 [n]."""
+    """The answer to an inference request: one output of that name, FP32 [n] or [n, K]."""
     answer: dict[str, Any] = {"model_name": model, "model_version": candidate}
     if request_id is not None:
         answer["id"] = request_id
-    answer["outputs"] = [
-        {"name": "probability", "datatype": "FP32", "shape": [len(probability)], "data": probability}
-    ]
+    answer["outputs"] = [{"name": output, "datatype": "FP32", "shape": prediction.shape, "data": prediction}]
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -232,14 +233,14 @@ def _cell(name: str, index: int, columns: Sequence[str]) -> str:
     return f"{name} row {row}, column {columns[column]},"
 
 
-def _outputs(outputs: Any) -> None:
+def _outputs(outputs: Any, name: str) -> None:
     if outputs is None:
         return
     if type(outputs) is not list:
         raise BadRequest("outputs must be a list")
     for index, output in enumerate(outputs):
-        if _object(output, f"outputs[{index}]", _OUTPUT_KEYS).get("name") != "probability":
-            raise BadRequest(f"outputs[{index}].name must be probability, the only output")
+        if _object(output, f"outputs[{index}]", _OUTPUT_KEYS).get("name") != name:
+            raise BadRequest(f"outputs[{index}].name must be {name}, the only output")
 
 
 def _parameters(parameters: Any, rows: int) -> tuple[list[str] | None, datetime | None]:

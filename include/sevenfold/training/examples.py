@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sevenfold.tabular import Encoder
+from sevenfold.tasks import BINARY, Task
 from sevenfold.training.errors import CannotLearn
 
 if TYPE_CHECKING:
@@ -19,16 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Examples:
-    """Encoded rows with their labels: numeric [n, N], categorical [n, C], label [n] of 0 and 1."""
+    """Encoded rows with their labels: numeric [n, N], categorical [n, C], label [n] as the task has it."""
 
     numeric: NDArray[np.float32]
     categorical: NDArray[np.int64]
     label: NDArray[np.float32]
+    task: Task = BINARY
 
     @classmethod
     def of(cls, rows: Any, encoder: Encoder) -> Examples:
         """Rows with a column `label`, encoded."""
-        return cls(*encoder.encode(rows), np.asarray(rows["label"], np.float32))
+        return cls(*encoder.encode(rows), np.asarray(rows["label"], np.float32), encoder.task)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -48,19 +50,16 @@ def check(examples: Examples, name: str) -> None:
     """Refuses rows from which nothing can be learned, or learned from by mistake.
 
     Raises:
-        CannotLearn: there are none, or a label is neither 0 nor 1.
+        CannotLearn: there are none, or a label is none of the task.
     """
     if not len(examples):
         raise CannotLearn(f"the {name} window has no labelled rows")
-    values = np.unique(examples.label)
-    if not np.isin(values, (0, 1)).all():
-        raise CannotLearn(f"the labels of the {name} window must be 0 or 1, but {values[0]} is among them")
+    if complaint := examples.task.complaint(examples.label):
+        raise CannotLearn(f"the labels of the {name} window {complaint}")
 
 
-def refuse_equal_labels(classes: dict[float, int]) -> None:
-    """Refuses training labels that are all equal: there is nothing to tell apart."""
-    if len(classes) == 1:
-        ((label, rows),) = classes.items()
-        raise CannotLearn(
-            f"all {rows:,} labels of the training window are {label:.0f}: there is nothing to tell apart"
-        )
+def refuse_hopeless_labels(task: Task, classes: dict[float, int]) -> None:
+    """Refuses training labels that are all equal, or lack a class: there is nothing to tell apart."""
+    if hopeless := task.hopeless(np.array(sorted(classes))):
+        rows = sum(classes.values())
+        raise CannotLearn(f"all {rows:,} labels of the training window {hopeless}")

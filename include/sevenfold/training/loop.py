@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from sevenfold.training.batches import Batches, InMemory, Shuffle, identity
 from sevenfold.training.checkpoint import Run
-from sevenfold.training.examples import Examples, check, refuse_equal_labels
+from sevenfold.training.examples import Examples, check, refuse_hopeless_labels
 from sevenfold.training.hardware import Hardware
-from sevenfold.training.loss import class_weights, row_losses, training_losses
+from sevenfold.training.loss import class_weights, training_losses
 from sevenfold.training.meter import Meter
 from sevenfold.training.processes import ALONE, Processes
 from sevenfold.training.record import Epoch, Fitted, Progress
@@ -44,22 +44,23 @@ def fit(
     is ignored.
 
     Raises:
-        CannotLearn: no rows, labels that are all equal or no 0 and 1, or a loss that is not a number.
+        CannotLearn: no rows, labels that are all equal or none of the task, or a loss that is not a number.
         BadCheckpoint: the checkpoint file is damaged.
         NotWritten: there is no room for a checkpoint.
     """
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    task = examples.task
     check(examples, "training")
     check(stopping, "stopping")
     hardware = Hardware.of(settings, processes)
     batches = InMemory(examples, Shuffle(settings, processes, hardware.device))
-    refuse_equal_labels(batches.classes)
+    refuse_hopeless_labels(task, batches.classes)
     model = processes.wrap(hardware.prepare(network), hardware.device)
     steps = settings.epochs * batches.steps
     optimizer, scheduler = optimiser(network, settings, steps)
-    scaler, weights = hardware.scaler(), class_weights(batches.classes, settings, hardware.device)
+    scaler, weights = hardware.scaler(), class_weights(task, batches.classes, settings, hardware.device)
     parts = {"network": network, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     whose = _identity(network, batches, stopping, settings)
     run = Run(parts, checkpoint, whose, settings, processes, hardware.device)
@@ -72,8 +73,8 @@ def fit(
             torch.manual_seed(_chance(settings.seed, run.step, processes.rank))
             optimizer.zero_grad(set_to_none=True)
             with hardware.autocast():
-                logits = model(batch.numeric, batch.categorical)
-            loss = training_losses(logits.float(), batch.label, weights).sum() / batch.rows
+                raw = model(batch.numeric, batch.categorical)
+            loss = training_losses(task, raw.float(), batch.label, weights).sum() / batch.rows
             scaler.scale(loss * processes.count).backward()  # DistributedDataParallel divides by the count
             scaler.step(optimizer)
             scaler.update()
@@ -95,16 +96,16 @@ def fit(
 def mean_loss(
     network: nn.Module, examples: Examples, processes: Processes = ALONE, device: str = "cpu"
 ) -> float:
-    """Mean loss of the network's logits on `examples`; every process takes its share of the rows."""
+    """Mean log loss of the network on `examples`; every process takes its share of the rows."""
     import torch
 
     network.eval()
-    values = examples.tensors()
+    task, values = examples.task, examples.tensors()
     total = torch.zeros((), dtype=torch.float64, device=device)
     with torch.inference_mode():
         for i in range(processes.rank * SCORING_BATCH, len(examples), processes.count * SCORING_BATCH):
             numeric, categorical, label = (value[i : i + SCORING_BATCH].to(device) for value in values)
-            total += row_losses(network(numeric, categorical), label).sum().double()
+            total += task.row_losses(network(numeric, categorical), label).sum().double()
         total = processes.sum(total)
     return float(total) / len(examples)
 

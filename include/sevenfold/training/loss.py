@@ -1,27 +1,29 @@
-"""What training makes small, row by row. The one place where the loss of a task stands."""
+"""What training makes small, row by row: the log loss of the task, rare classes weighted."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sevenfold.tasks import Task
+from sevenfold.training.errors import CannotLearn
 from sevenfold.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def row_losses(logits: Tensor, label: Tensor) -> Tensor:
-    """The log loss [n] of each row, of logits [n] and labels [n] of 0 and 1."""
-    from torch.nn.functional import binary_cross_entropy_with_logits
-
-    return binary_cross_entropy_with_logits(logits, label, reduction="none")
-
-
-def class_weights(classes: dict[float, int], settings: TrainingSettings, device: str) -> Tensor | None:
+def class_weights(
+    task: Task, classes: dict[float, int], settings: TrainingSettings, device: str
+) -> Tensor | None:
     """What a row counts, by its label [k]: the rarer the more, on average 1; None where all count the same.
 
     (imbalance: weighted. The weights are scikit-learn's "balanced", after King and Zeng, 2001.)
+
+    Raises:
+        CannotLearn: the labels of the task are no classes.
     """
+    if settings.imbalance != "none" and not task.has_classes:
+        raise CannotLearn(f"imbalance: {settings.imbalance} is for classes, and a {task.name} has none")
     if settings.imbalance != "weighted":
         return None
     import torch
@@ -33,7 +35,7 @@ def class_weights(classes: dict[float, int], settings: TrainingSettings, device:
     return weights.to(device)
 
 
-def training_losses(logits: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
+def training_losses(task: Task, raw: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
     """The losses [n] of a batch as training counts them."""
-    losses = row_losses(logits, label)
+    losses = task.row_losses(raw, label)
     return losses if weights is None else losses * weights[label.long()]

@@ -58,7 +58,7 @@ class Live(World):
         )
 
     def score(self, candidate: Candidate, rows: pa.Table) -> np.ndarray:
-        return Scorer(self.artifacts.get(candidate.model_digest)).probability(rows)
+        return Scorer(self.artifacts.get(candidate.model_digest)).predict(rows)
 
     @property
     def spec(self):
@@ -326,8 +326,6 @@ def test_challenger_and_champion_are_compared_on_live_rows(
 def test_evidentlys_report_shows_every_column(live: Live) -> None:
     live.play(shift=1.5)
     live.run()
-    rows = between(ROWS, TURN, END).append_column("probability", pa.array(np.full(960, 0.4)))
+    rows = between(ROWS, TURN, END).append_column("prediction", pa.array(np.full(960, 0.4)))
     page = drift.evidently(live.step("drift"), live.champion, rows).decode()
-    assert page.lstrip().startswith("<") and all(
-        name in page for name in ("pull", "noise", "place", "probability")
-    )
+    assert page.lstrip().startswith("<") and all(name in page for name in ("pull", "noise", "place", "score"))

@@ -51,7 +51,7 @@ def serve(
             time=part["time"][0].as_py(),
             request_id=f"{request}{start:06d}",
             arm=arm,
-            probability=probability[start : start + BATCH].astype(np.float32),
+            prediction=probability[start : start + BATCH].astype(np.float32),
             microseconds=1000 + start % 7,
             request=orjson.dumps(body),
         )

@@ -35,7 +35,7 @@ def test_rows_that_got_lost_doubled_or_changed_are_seen(live: LiveWorld) -> None
     )
     rows, labels = data.rows(*window, columns=activity.spec.columns), data.labels(*window)
     ids = rows["id"].to_pylist()
-    logged = pa.table({"id": [*ids[2:], ids[5], "stray"], "probability": pa.array([0.5] * 60, pa.float32())})
+    logged = pa.table({"id": [*ids[2:], ids[5], "stray"], "prediction": pa.array([0.5] * 60, pa.float32())})
     found = end_to_end.unmatched(activity, rows, labels.slice(0, 0), logged)
     assert found == {
         "asked and not logged": 2,

@@ -46,7 +46,7 @@ def broken(app: Asgi, tmp_path: Path, bias: float = 0.0) -> list[Check]:
 
     scorer = Scorer(tiny.write(tmp_path / "golden.onnx", bias))
     client = TestClient(app, raise_server_exceptions=False)
-    golden = scorer.probability(COLUMNS)
+    golden = scorer.predict(COLUMNS)
     checks = Conformance(client, tiny.CANDIDATE, scorer.encoder, COLUMNS, golden).check()
     return [check for check in checks if check.violation]
 

@@ -68,7 +68,7 @@ def test_each_answer_is_logged_with_what_the_gateway_said(app: ServingApp, tmp_p
     table = log.predictions(tmp_path, "tiny")
     assert sorted(table["arm"].to_pylist()) == ["champion", "shadow", "shadow"]
     assert table["request"].to_pylist().count("r1") == 2
-    assert sorted(table["probability"].to_pylist()) == pytest.approx(
+    assert sorted(table["prediction"].to_pylist()) == pytest.approx(
         sorted([*tiny.answers(1), *tiny.answers(2)]), abs=1e-6
     )
 

@@ -31,7 +31,7 @@ def answer(
         time=time,
         request_id=request_id,
         arm=more.get("arm", "champion"),
-        probability=np.linspace(0, 1, rows, dtype=np.float32),
+        prediction=np.linspace(0, 1, rows, dtype=np.float32),
         microseconds=123,
         request=body.encode(),
     )
@@ -49,7 +49,7 @@ def test_what_was_answered_comes_back(tmp_path: Path) -> None:
         "row": 1,
         "arm": "champion",
         "candidate": "c1",
-        "probability": 1.0,
+        "prediction": 1.0,
         "service_us": 123,
         "distance": pytest.approx(0.01),
         "delay": None,
@@ -57,7 +57,7 @@ def test_what_was_answered_comes_back(tmp_path: Path) -> None:
         "origin": "JFK",
         "carrier": "AA",
     }
-    assert first["probability"] == 0.0
+    assert first["prediction"] == 0.0
     assert abs(second["wall"] - datetime.now(UTC)) < timedelta(minutes=1)
 
 
@@ -88,7 +88,7 @@ def test_candidates_with_other_columns_come_together(tmp_path: Path) -> None:
         time=NOON,
         request_id="n",
         arm="shadow",
-        probability=np.zeros(1, np.float32),
+        prediction=np.zeros(1, np.float32),
         microseconds=1,
         request=json.dumps(body).encode(),
     )

@@ -171,7 +171,9 @@ def test_nothing_but_bad_request_is_ever_raised(value: Any, place: list[Any]) ->
 
 
 def test_an_answer_is_in_the_protocol() -> None:
-    answer = json.loads(render_answer("tiny", "tiny-1", "mine", np.array([0.25, 0.5], np.float32)))
+    answer = json.loads(
+        render_answer("tiny", "tiny-1", "mine", "probability", np.array([0.25, 0.5], np.float32))
+    )
     assert answer == {
         "model_name": "tiny",
         "model_version": "tiny-1",

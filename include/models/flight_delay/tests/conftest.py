@@ -66,7 +66,7 @@ def test(request: pytest.FixtureRequest, scorer: Scorer) -> Test:
     )
     by_name = {name: np.asarray(rows[name]) for name in columns}
     label = np.asarray(rows["label"], np.float64)
-    return Test(by_name, label, np.asarray(rows["day"]), scorer.probability(by_name))
+    return Test(by_name, label, np.asarray(rows["day"]), scorer.predict(by_name))
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +75,6 @@ def changed(scorer: Scorer, test: Test) -> Changed:
 
     def score(**replaced: Any) -> Probabilities:
         columns = {name: np.broadcast_to(values, len(test)) for name, values in replaced.items()}
-        return scorer.probability(test.columns | columns)
+        return scorer.predict(test.columns | columns)
 
     return score

@@ -8,10 +8,8 @@ import numpy as np
 
 def test_the_order_and_company_of_flights_do_not_matter(scorer, test):
     backwards = {name: values[::-1] for name, values in test.columns.items()}
-    np.testing.assert_allclose(scorer.probability(backwards)[::-1], test.probability, atol=1e-6)
-    alone = [
-        scorer.probability({name: v[i : i + 1] for name, v in test.columns.items()})[0] for i in range(50)
-    ]
+    np.testing.assert_allclose(scorer.predict(backwards)[::-1], test.probability, atol=1e-6)
+    alone = [scorer.predict({name: v[i : i + 1] for name, v in test.columns.items()})[0] for i in range(50)]
     np.testing.assert_allclose(alone, test.probability[:50], atol=1e-6)
 
 

@@ -62,7 +62,7 @@ def test_every_flight_of_the_window_gets_a_probability(test):
 
 def test_a_calm_morning_is_a_small_risk_and_a_stormy_evening_a_large_one(scorer):
     calm, storm = (
-        float(scorer.probability({name: [value] for name, value in flight.items()})[0])
+        float(scorer.predict({name: [value] for name, value in flight.items()})[0])
         for flight in (CALM, STORM)
     )
     assert calm < 0.25
@@ -72,7 +72,7 @@ def test_a_calm_morning_is_a_small_risk_and_a_stormy_evening_a_large_one(scorer)
 def test_a_flight_about_which_nothing_is_known_gets_a_probability(scorer):
     encoder = scorer.encoder
     nothing = {name: [None] for name in encoder.numeric} | {name: ["?"] for name in encoder.categorical}
-    assert 0 < scorer.probability(nothing)[0] < 1
+    assert 0 < scorer.predict(nothing)[0] < 1
 
 
 def test_it_ranks_flights_better_than_chance(test):

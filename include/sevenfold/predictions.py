@@ -1,0 +1,45 @@
+"""Predictions as a column of a table: one number a row, or a list of K numbers a row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # a server writes predictions and never reads them: it does not pay for this
+
+
+def column(prediction: NDArray[Any]) -> pa.Array:
+    """The column that holds predictions [n] or [n, K], as float32."""
+    import pyarrow as pa
+
+    prediction = np.asarray(prediction, np.float32)
+    if prediction.ndim == 1:
+        return pa.array(prediction)
+    return pa.FixedSizeListArray.from_arrays(pa.array(prediction.ravel()), prediction.shape[1])
+
+
+def values(column: Any) -> NDArray[np.float64]:
+    """The predictions [n] or [n, K] that a column holds."""
+    import pyarrow as pa
+
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_fixed_size_list(whole.type):
+        flat = np.asarray(whole.flatten().to_numpy(zero_copy_only=False), np.float64)
+        return flat.reshape(len(whole), whole.type.list_size)
+    return np.asarray(whole.to_numpy(zero_copy_only=False), np.float64)
+
+
+def paired(ours: pa.Table, theirs: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """The rows of both tables that answer the same row of the same request, side by side in order of time."""
+    import pyarrow as pa
+
+    keys = ["request", "row"]
+    here = ours.select([*keys, "time"]).append_column("ours", pa.array(range(ours.num_rows), pa.int64()))
+    there = theirs.select(keys).append_column("theirs", pa.array(range(theirs.num_rows), pa.int64()))
+    both = here.join(there, keys=keys, join_type="inner").sort_by(
+        [(name, "ascending") for name in ("time", *keys)]
+    )
+    return ours.take(both["ours"]), theirs.take(both["theirs"])
