@@ -1,8 +1,9 @@
 """Staging: the candidate as a service, in a small mirror of production that no user meets.
 
-It starts when a candidate was promoted out of testing. The candidate is deployed behind a gateway, a
-request is followed to its log line and its label, the promised load is put on it, and a canary beside
-the champion is rehearsed.
+It starts when a candidate was promoted out of testing. The candidate is deployed behind a gateway, a day of
+requests is followed to their log lines and labels, and in a mirror monitoring must notice what is planted.
+Then, undisturbed, it takes the promised load in turns with the champion and climbs to the knee, and the
+canary of production is rehearsed.
 
 **Green**: preproduction begins. **Red**: as a service the candidate is wrong, slow or breaks; users have
 seen nothing. **Pink**: held for a person.
@@ -17,7 +18,7 @@ for spec in all_models():
         load_test = activity("load_test", image="loadtest", pool_slots=EVERY_SLOT)
         (
             admit()
-            >> activity("end_to_end")
+            >> [activity("end_to_end"), activity("monitoring_check", image="quality")]
             >> load_test
             >> activity("canary", image="loadtest")
             >> gate()

@@ -37,11 +37,16 @@ class Answer:
 
 
 class AccessLog:
-    """Follows the gateway's access log of one model's inference requests, from the moment it is opened."""
+    """Follows the gateway's access log of one model's inference requests, from the moment it is opened.
 
-    def __init__(self, logs: Path, model: str) -> None:
+    With `refused` it also has those that the gateway itself answered, whose candidate is empty: no key, or
+    nobody there to ask.
+    """
+
+    def __init__(self, logs: Path, model: str, *, refused: bool = False) -> None:
         self._file = logs / FILE
         self._path = f"/v2/models/{model}/"
+        self._refused = refused
         self._position = self._size()
         self._rest = b""
         self._answers: list[Answer] = []
@@ -52,6 +57,12 @@ class AccessLog:
         self._read()
         found = [answer for answer in self._answers if start <= answer.at < end]
         self._answers = [answer for answer in self._answers if answer.at >= end]
+        return found
+
+    def newest(self) -> list[Answer]:
+        """Everything that has come into the log since the last time."""
+        self._read()
+        found, self._answers = self._answers, []
         return found
 
     def last(self) -> datetime | None:
@@ -78,9 +89,11 @@ class AccessLog:
         try:
             entry: dict[str, Any] = orjson.loads(line)
             path = entry["path"].partition("?")[0]
-            if entry["cluster"] is None or self._path not in path or not path.endswith("/infer"):
+            if self._path not in path or not path.endswith("/infer"):
                 return None
-            candidate, _, purpose = entry["cluster"].rpartition(".")
+            if entry["cluster"] is None and not self._refused:
+                return None
+            candidate, _, purpose = (entry["cluster"] or "").rpartition(".")
             at = datetime.fromisoformat(entry["t"])
             status, milliseconds = int(entry["status"]), float(entry["us"] or 0) / 1e3
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):

@@ -130,6 +130,13 @@ def programs(settings: Settings) -> list[Program]:
             directory=settings.home,
             priority=150,
         ),
+        Program(
+            "watchman",
+            (python, "-m", "sevenfold.watchman"),
+            env=environment,
+            directory=settings.home,
+            priority=160,
+        ),
     ]
 
 

@@ -62,7 +62,7 @@ def test_everything_listens_on_loopback_with_telemetry_off(
     monkeypatch.setattr("sevenfold.stack.local_gateway", lambda: SimpleNamespace(program=lambda: None))
     stack._prepare(here)
     programs = [program for program in stack.programs(here) if program is not None]
-    assert {program.name for program in programs} == {"airflow", "mlflow", "reconciler"}
+    assert {program.name for program in programs} == {"airflow", "mlflow", "reconciler", "watchman"}
     for program in programs:
         assert program.env["MLFLOW_DISABLE_TELEMETRY"] == program.env["DO_NOT_TRACK"] == "true"
         assert program.env["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"

@@ -52,8 +52,8 @@ def main(activity: Activity) -> None:
     for week, inside in full:
         measure(activity, reference, week, shifts[week], inside.num_rows)
     week, inside = full[-1]
-    draw(activity, reference, shifts)
     if activity.promotion.params.get("report", True):
+        draw(activity, reference, shifts)
         with activity.phase("writing the drift report for people"):
             activity.report(
                 "drift.html", evidently(activity, champion, inside), f"Drift of {week}, by Evidently"

@@ -39,7 +39,8 @@ def main(activity: Activity) -> None:
     for reading in found:
         measure(activity, reading)
         measure_errors(activity, reading, within(rows, reading.week))
-    draw(activity, watch)
+    if activity.promotion.params.get("report", True):
+        draw(activity, watch)
 
 
 def measure(activity: Activity, reading: WeekReading) -> None:

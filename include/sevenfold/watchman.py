@@ -1,0 +1,88 @@
+"""Looks at what callers of every model meet, as long as it runs; opens and closes the service alarm's alerts.
+
+python -m sevenfold.watchman
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import partial
+
+from sevenfold import clock, service_alarm
+from sevenfold.answers import AccessLog, Answer
+from sevenfold.cluster import local_cluster
+from sevenfold.errors import SevenfoldError
+from sevenfold.serving.admission import LIVE
+from sevenfold.settings import Settings, settings
+from sevenfold.spec import load_spec, models
+from sevenfold.store import Store, open_store
+
+EVERY_S = 10.0
+
+
+class Watchman:
+    """Follows the public route of one model; `ports` says where its replicas are (on loopback) now."""
+
+    def __init__(
+        self, store: Store, settings: Settings, model: str, ports: Callable[[], Iterable[int]]
+    ) -> None:
+        self._store, self._settings, self._model, self._ports = store, settings, model, ports
+        self._log = AccessLog(settings.logs, model, refused=True)
+        self._answers: list[Answer] = []
+        self._lost: float | None = None
+
+    def look(self, now: datetime) -> list[str]:
+        """One look at the window that ends now; returns the reasons of what is open."""
+        spec = load_spec(self._model, self._settings.models)
+        self.read()
+        self._answers = [answer for answer in self._answers if answer.at >= now - service_alarm.WINDOW]
+        findings = service_alarm.judge(spec, self._answers, self._newly_lost())
+        as_of = clock.now(self._store, self._model)
+        open_now = service_alarm.tell(self._store, spec, findings, len(self._answers), now, as_of)
+        return [alert.reason for alert in open_now]
+
+    def read(self) -> int:
+        """Reads what has come into the gateway's log; returns how many requests there are to judge."""
+        public = f"/v2/models/{self._model}/infer"
+        self._answers += [answer for answer in self._log.newest() if answer.path == public]
+        return len(self._answers)
+
+    def _newly_lost(self) -> float:
+        """Lines that could not be logged since the last look; a server that was replaced counts from zero."""
+        total = service_alarm.lost_lines(self._ports())
+        before, self._lost = self._lost, total
+        return max(0.0, total - before) if before is not None else 0.0
+
+
+def live_ports(model: str) -> list[int]:
+    """Where the replicas listen that answer callers."""
+    cluster = local_cluster()
+    return [port for slot in LIVE for port in cluster.endpoints(model, slot)]
+
+
+def main() -> None:
+    """Watches all models until SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    here = settings()
+    store = open_store(here.evidence_url)
+    watched: dict[str, Watchman] = {}
+    said: dict[str, object] = {}
+    while not stop.wait(EVERY_S):
+        for model in models(here.models):
+            one = watched.setdefault(model, Watchman(store, here, model, partial(live_ports, model)))
+            try:
+                found: object = one.look(datetime.now(UTC))
+            except SevenfoldError as error:
+                found = [f"cannot look: {error}"]
+            if found != said.get(model, []):
+                print(f"{model}: {'; '.join(found) if found else 'all is well again'}", flush=True)  # type: ignore[arg-type]
+                said[model] = found
+
+
+if __name__ == "__main__":
+    main()
