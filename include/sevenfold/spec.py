@@ -46,6 +46,15 @@ Names = Annotated[tuple[str, ...], AfterValidator(_unique)]
 EntryPoint = Annotated[str, AfterValidator(_entry_point)]
 
 
+class Privacy(Part):
+    """What logs may keep of the people behind the rows."""
+
+    personal: Names = ()
+    """Features that say something about a person: no log may keep them as they came."""
+    retention_days: Annotated[int, Field(ge=1)] = 400
+    """Logs of predictions and labels are deleted so long after their last line."""
+
+
 class Features(Part):
     """What a client sends with a request, in this order."""
 
@@ -167,6 +176,7 @@ class ModelSpec(Part):
     hyperparameters: dict[Name, Hyperparameter]
     resources: dict[str, Resources] = {}
     serving: Serving
+    privacy: Privacy = Privacy()
     schedule: str | None = None
     """Cron expression of regular training, in the time zone UTC; null: only alarms and people start it."""
     folder: Path = Path()
@@ -192,6 +202,9 @@ class ModelSpec(Part):
         both = sorted(set(self.features.numeric) & set(self.features.categorical))
         if both:
             raise ValueError(f"features named as numeric and as categorical: {', '.join(both)}")
+        unknown = sorted(set(self.privacy.personal) - set(self.columns))
+        if unknown:
+            raise ValueError(f"privacy names as personal what is no feature: {', '.join(unknown)}")
         missing = sorted({"data", "network"} - set(self.entry_points))
         if missing:
             raise ValueError(f"entry_points lacks {' and '.join(missing)}")
