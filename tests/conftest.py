@@ -1,4 +1,4 @@
-"""How tests are spread over processes: a file stays together, and so does everything that shares one stack."""
+"""How tests are spread over processes: a file stays together, and so does all that shares one stack."""
 
 from __future__ import annotations
 
