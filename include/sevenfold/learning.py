@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from sevenfold.spec import ModelSpec
 from sevenfold.tabular import Encoder
 from sevenfold.training import Epoch, Examples, Fitted, TrainingSettings, fit
+from sevenfold.training.calibration import calibrated
+from sevenfold.training.record import Progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,9 +24,12 @@ SMALLEST_BATCH = 64
 
 @dataclass(frozen=True)
 class Learned:
-    """A trained network, what encodes its rows, and how training went."""
+    """A network, what encodes its rows, and how training went."""
 
     network: nn.Module
+    """What is exported: trained and, if the settings want it, calibrated."""
+    trained: nn.Module
+    """As training left it."""
     encoder: Encoder
     fitted: Fitted
 
@@ -37,6 +42,7 @@ def learn(
     seed: int,
     checkpoint: Path,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Learned:
     """Trains the model's network on the rows of `fitting`; those of `stopping` say when it is enough.
 
@@ -55,4 +61,5 @@ def learn(
     torch.manual_seed(seed)
     network = spec.entry("network")(examples.numeric, encoder.cardinalities, hyperparameters)
     network = spec.task.on_scale_of(network, examples.label)
-    return Learned(network, encoder, fit(network, examples, last, settings, checkpoint, on_epoch))
+    fitted = fit(network, examples, last, settings, checkpoint, on_epoch, on_progress)
+    return Learned(calibrated(network, last, settings), network, encoder, fitted)

@@ -60,7 +60,7 @@ def main(activity: Activity) -> None:
             f"kept epoch {learned.fitted.best.number}"
             + (f"; took over at step {resumed} from a run that was killed" if resumed else "")
         )
-        verified = training.verified(checkpoint, learned.network)
+        verified = training.verified(checkpoint, learned.trained)
         with tempfile.TemporaryDirectory() as folder, activity.phase("exporting and registering"):
             model = Path(folder) / "model.onnx"
             artefact.export(learned.network, learned.encoder, model)
