@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,9 @@ from sevenfold.spec import ModelSpec
 from sevenfold.tabular import Encoder
 from sevenfold.training import Epoch, Examples, Fitted, TrainingSettings, fit
 from sevenfold.training.calibration import calibrated
+from sevenfold.training.job import Job, new_network
+from sevenfold.training.launch import Launch
+from sevenfold.training.parts import deal
 from sevenfold.training.record import Progress
 
 if TYPE_CHECKING:
@@ -51,15 +55,74 @@ def learn(
     Raises:
         CannotLearn: see sevenfold.training.fit.
     """
-    import torch
-
     encoder = Encoder.fit(fitting, spec.name, spec.numeric, spec.categorical, spec.task)
     examples, last = Examples.of(fitting, encoder), Examples.of(stopping, encoder)
-    settings = TrainingSettings.of(hyperparameters, seed)
-    fitting_batch = max(SMALLEST_BATCH, len(examples) // FEWEST_STEPS)
-    settings = replace(settings, batch_size=min(settings.batch_size, fitting_batch))
-    torch.manual_seed(seed)
-    network = spec.entry("network")(examples.numeric, encoder.cardinalities, hyperparameters)
-    network = spec.task.on_scale_of(network, examples.label)
+    settings = settings_for(len(examples), hyperparameters, seed)
+    network = new_network(spec, examples, encoder.cardinalities, dict(hyperparameters), seed)
     fitted = fit(network, examples, last, settings, checkpoint, on_epoch, on_progress)
     return Learned(calibrated(network, last, settings), network, encoder, fitted)
+
+
+def learn_from_files(
+    spec: ModelSpec,
+    fitting: Callable[[], Iterator[pa.Table]],
+    stopping: pa.Table,
+    hyperparameters: Mapping[str, Any],
+    seed: int,
+    checkpoint: Path,
+    launch: Launch,
+    parts: int,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Learned | None:
+    """The same by several processes, or of more rows than memory holds; None on all nodes but the first.
+
+    `fitting` gives the rows in pieces, once for the vocabulary and once to be encoded; `parts` is into how
+    many they are dealt, of which one at a time is in memory. What is written beside `checkpoint` meanwhile is
+    gone at the end.
+
+    Raises:
+        CannotLearn: see sevenfold.training.fit.
+        TrainingFailed: one of the processes ended with an error; this is its sentence.
+    """
+    encoder = _encoder(spec, fitting())
+    folder = checkpoint.with_suffix(".job")
+    rows = deal((Examples.of(piece, encoder) for piece in fitting()), folder / "training", parts, seed)
+    last = Examples.of(stopping, encoder)
+    deal([last], folder / "stopping")
+    settings = settings_for(sum(rows.rows), hyperparameters, seed)
+    job = Job(
+        folder=folder,
+        model=spec.name,
+        models=str(spec.folder.parent),
+        cardinalities=encoder.cardinalities,
+        hyperparameters=dict(hyperparameters),
+        settings=settings,
+        checkpoint=str(checkpoint),
+    ).write()
+    try:
+        done = launch.run(job, on_epoch, on_progress)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if done is None:
+        return None
+    network, fitted = done
+    return Learned(calibrated(network, last, settings), network, encoder, fitted)
+
+
+def settings_for(rows: int, hyperparameters: Mapping[str, Any], seed: int) -> TrainingSettings:
+    """The settings of training on so many rows."""
+    settings = TrainingSettings.of(hyperparameters, seed)
+    fitting_batch = max(SMALLEST_BATCH, rows // FEWEST_STEPS)
+    return replace(settings, batch_size=min(settings.batch_size, fitting_batch))
+
+
+def _encoder(spec: ModelSpec, pieces: Iterator[pa.Table]) -> Encoder:
+    """The encoder that has seen every piece."""
+    seen: dict[str, set[str]] = {name: set() for name in spec.categorical}
+    for piece in pieces:
+        found = Encoder.fit(piece, spec.name, spec.numeric, spec.categorical, spec.task)
+        for name in spec.categorical:
+            seen[name].update(found.vocabulary[name])
+    vocabulary = {name: tuple(sorted(texts)) for name, texts in seen.items()}
+    return Encoder(spec.name, spec.numeric, spec.categorical, vocabulary, spec.task)

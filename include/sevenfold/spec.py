@@ -133,6 +133,8 @@ class Resources(Part):
     memory: Annotated[str, Field(pattern=r"^\d+(Mi|Gi)$")] = "2Gi"
     gpu: Annotated[int, Field(ge=0)] = 0
     nodes: Annotated[int, Field(ge=1)] = 1
+    processes: Annotated[int, Field(ge=1)] | None = None
+    """Of training, on each node; null: one a GPU, or one where there is none."""
 
 
 class Sla(Part):

@@ -14,6 +14,7 @@ from tests.sevenfold.test_training import ENCODER, SETTINGS, STOPPING, TRAINING,
 
 from sevenfold import artefact, training
 from sevenfold.artefact import Scorer
+from sevenfold.tasks import BINARY, MulticlassClassification, Regression
 from sevenfold.training import CannotLearn, Examples, TrainingSettings
 from sevenfold.training.batches import InMemory, Shuffle
 from sevenfold.training.calibration import calibrated
@@ -90,14 +91,14 @@ def test_every_schedule_learns(tmp_path: Path, schedule: str) -> None:
 def test_weighted_classes_weigh_the_same_in_all() -> None:
     import torch
 
-    weights = class_weights({0.0: 90, 1.0: 10}, TrainingSettings(imbalance="weighted"), "cpu")
+    weights = class_weights(BINARY, {0.0: 90, 1.0: 10}, TrainingSettings(imbalance="weighted"), "cpu")
     assert weights is not None
     assert 90 * float(weights[0]) == pytest.approx(10 * float(weights[1])) == pytest.approx(50)
     label = torch.tensor([0.0, 1.0])
-    assert training_losses(torch.zeros(2), label, weights).tolist() == pytest.approx(
+    assert training_losses(BINARY, torch.zeros(2), label, weights).tolist() == pytest.approx(
         [0.6931 * float(weights[0]), 0.6931 * float(weights[1])], rel=1e-3
     )
-    assert class_weights({0.0: 90, 1.0: 10}, TrainingSettings(), "cpu") is None
+    assert class_weights(BINARY, {0.0: 90, 1.0: 10}, TrainingSettings(), "cpu") is None
 
 
 def test_sampled_classes_have_the_same_number_of_rows() -> None:
@@ -154,6 +155,28 @@ def test_nothing_is_calibrated_on_labels_that_are_all_equal() -> None:
     same = replace(STOPPING, label=np.ones_like(STOPPING.label))
     with pytest.raises(CannotLearn, match="nothing can be calibrated"):
         calibrated(network(), same, TrainingSettings(calibration="platt"))
+
+
+def test_every_kind_of_task_is_calibrated_or_refused() -> None:
+    import torch
+
+    class Sure(torch.nn.Module):
+        """Three classes: of the first it is far too sure."""
+
+        def forward(self, numeric: Any, categorical: Any) -> Any:
+            return torch.stack([3 * numeric[:, 0], numeric[:, 1], numeric[:, 2]], dim=1)
+
+    random = np.random.default_rng(0)
+    numeric = random.normal(size=(3000, 3)).astype(np.float32)
+    label = np.array([random.choice(3, p=p) for p in np.exp(numeric) / np.exp(numeric).sum(1, keepdims=True)])
+    three = MulticlassClassification(classes=("a", "b", "c"))
+    rows = Examples(numeric, np.zeros((3000, 0), np.int64), label.astype(np.float32), three)
+    for kind in ("temperature", "platt"):
+        mended = calibrated(Sure(), rows, TrainingSettings(calibration=kind))
+        assert training.mean_loss(mended, rows) < training.mean_loss(Sure(), rows) - 0.1
+    numbers = replace(rows, task=Regression(unit="m"))
+    with pytest.raises(CannotLearn, match="calibration: platt is for classes, and a regression has none"):
+        calibrated(Sure(), numbers, TrainingSettings(calibration="platt"))
 
 
 def test_precision_and_compilation_are_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sevenfold.training.examples import Examples
+from sevenfold.training.examples import Examples, classes
 from sevenfold.training.processes import Processes
 from sevenfold.training.settings import TrainingSettings
 
@@ -67,8 +66,8 @@ class Shuffle:
         """The batches of some rows in the epoch's order, from number `first` on."""
         import torch
 
-        numeric, categorical, label = tensors
         chance = torch.Generator().manual_seed((self.settings.seed * 100_003 + epoch + (place << 40)) % 2**63)
+        numeric, categorical, label = (values.to(self.device) for values in tensors)
         order = self._order(label, chance).to(self.device)
         size = self.settings.batch_size
         for number in range(first, self.steps(len(order))):
@@ -100,7 +99,7 @@ class InMemory:
         self._tensors = tuple(values.to(shuffle.device) for values in examples.tensors())
         self.rows = len(examples)
         self.steps = shuffle.steps(self.rows)
-        self.classes = classes(examples.label)
+        self.classes = classes(examples)
 
     def identity(self) -> str:
         """SHA-256 of the rows."""
@@ -118,9 +117,3 @@ def identity(examples: Examples) -> str:
     for array in (examples.numeric, examples.categorical, examples.label):
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def classes(label: NDArray[np.float32]) -> dict[float, int]:
-    """How many rows each label has."""
-    values, counts = np.unique(label, return_counts=True)
-    return {float(value): int(count) for value, count in zip(values, counts, strict=True)}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from sevenfold.training.errors import CannotLearn
 from sevenfold.training.examples import Examples
 from sevenfold.training.loop import SCORING_BATCH
-from sevenfold.training.loss import row_losses
 from sevenfold.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -20,11 +19,11 @@ STEPS = 100
 def calibrated(network: nn.Module, stopping: Examples, settings: TrainingSettings) -> nn.Module:
     """The network with its logits scaled (and shifted), so that the loss on the stopping days is smallest.
 
-    `temperature` scales only (Guo and others, 2017); `platt` shifts too (Platt, 1999), which weighted or
-    sampled training needs. It is part of the network: it goes into the ONNX graph with it.
+    `temperature` scales only (Guo and others, 2017); `platt` shifts too, each class by itself (Platt, 1999),
+    which weighted or sampled training needs. It is part of the network: it goes into the ONNX graph with it.
 
     Raises:
-        CannotLearn: the labels of the stopping days are all equal.
+        CannotLearn: the labels of the stopping days are all equal, or no classes.
     """
     import torch
     from torch import nn
@@ -47,17 +46,21 @@ def calibrated(network: nn.Module, stopping: Examples, settings: TrainingSetting
 
     if settings.calibration == "none":
         return network
+    task = stopping.task
+    if not task.has_classes:
+        raise CannotLearn(f"calibration: {settings.calibration} is for classes, and a {task.name} has none")
     if len(set(stopping.label.tolist())) < 2:
         raise CannotLearn("all labels of the stopping days are equal: nothing can be calibrated on them")
     logits, label = _logits(network, stopping), stopping.tensors()[2].double()
     log_scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    shift = torch.zeros((), dtype=torch.float64, requires_grad=settings.calibration == "platt")
+    shifts = settings.calibration == "platt"
+    shift = torch.zeros(task.raw_shape, dtype=torch.float64, requires_grad=shifts)
     free = [value for value in (log_scale, shift) if value.requires_grad]
     optimizer = torch.optim.LBFGS(free, max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> float:
         optimizer.zero_grad()
-        mean = row_losses(log_scale.exp() * logits + shift, label).mean()
+        mean = task.row_losses(log_scale.exp() * logits + shift, label).mean()
         mean.backward()  # type: ignore[no-untyped-call]
         return float(mean.detach())
 

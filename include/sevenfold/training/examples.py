@@ -58,8 +58,18 @@ def check(examples: Examples, name: str) -> None:
         raise CannotLearn(f"the labels of the {name} window {complaint}")
 
 
-def refuse_hopeless_labels(task: Task, classes: dict[float, int]) -> None:
+def classes(examples: Examples) -> dict[float, int]:
+    """How many rows each label has; of labels that are no classes, the lowest and all the others."""
+    if not examples.task.has_classes:
+        low, high = float(examples.label.min()), float(examples.label.max())
+        lowest = int((examples.label == low).sum())
+        return {low: lowest} | ({high: len(examples) - lowest} if high > low else {})
+    values, counts = np.unique(examples.label, return_counts=True)
+    return {float(value): int(count) for value, count in zip(values, counts, strict=True)}
+
+
+def refuse_hopeless_labels(task: Task, labels: dict[float, int]) -> None:
     """Refuses training labels that are all equal, or lack a class: there is nothing to tell apart."""
-    if hopeless := task.hopeless(np.array(sorted(classes))):
-        rows = sum(classes.values())
+    if hopeless := task.hopeless(np.array(sorted(labels))):
+        rows = sum(labels.values())
         raise CannotLearn(f"all {rows:,} labels of the training window {hopeless}")

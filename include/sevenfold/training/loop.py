@@ -11,12 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sevenfold.training.batches import Batches, InMemory, Shuffle, identity
+from sevenfold.training.batches import Batches, Shuffle, identity
 from sevenfold.training.checkpoint import Run
 from sevenfold.training.examples import Examples, check, refuse_hopeless_labels
 from sevenfold.training.hardware import Hardware
 from sevenfold.training.loss import class_weights, training_losses
 from sevenfold.training.meter import Meter
+from sevenfold.training.parts import Parts, batches_of
 from sevenfold.training.processes import ALONE, Processes
 from sevenfold.training.record import Epoch, Fitted, Progress
 from sevenfold.training.schedule import optimiser
@@ -30,7 +31,7 @@ SCORING_BATCH = 32_768
 
 def fit(
     network: nn.Module,
-    examples: Examples,
+    rows: Examples | Parts,
     stopping: Examples,
     settings: TrainingSettings,
     checkpoint: Path,
@@ -51,11 +52,9 @@ def fit(
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    task = examples.task
-    check(examples, "training")
+    task, hardware = rows.task, Hardware.of(settings, processes)
+    batches = batches_of(rows, Shuffle(settings, processes, hardware.device))
     check(stopping, "stopping")
-    hardware = Hardware.of(settings, processes)
-    batches = InMemory(examples, Shuffle(settings, processes, hardware.device))
     refuse_hopeless_labels(task, batches.classes)
     model = processes.wrap(hardware.prepare(network), hardware.device)
     steps = settings.epochs * batches.steps

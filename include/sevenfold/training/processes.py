@@ -7,7 +7,9 @@ between GPUs), and the first one writes what there is to write.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+PR_SET_PDEATHSIG = 1
+"""Of <sys/prctl.h>."""
 PATIENCE = timedelta(minutes=10)
 """As long as the processes wait for one another before they give up."""
 
@@ -69,6 +73,11 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+def end_with_parent() -> None:
+    """From now on this process is killed when the one that started it ends, however it ends (Linux)."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager
