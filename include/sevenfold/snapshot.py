@@ -28,6 +28,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -159,9 +160,16 @@ class Snapshot:
                 f"truncated; remove {self.folder} and it is made again"
             )
         try:
-            return pq.read_table(pa.BufferReader(content), columns=columns)
+            table = pq.read_table(pa.BufferReader(content), columns=columns)
         except (pa.ArrowInvalid, KeyError) as error:
             raise BadData(f"{path} cannot be read: {error}") from None
+        for field in table.schema:
+            declared = self.manifest["columns"][kind].get(field.name)
+            if str(field.type) != declared:
+                raise BadData(
+                    f"{path}: column {field.name} is {field.type}, and its manifest says {declared}"
+                )
+        return table
 
 
 def snapshot(spec: ModelSpec, data: Path | None = None, progress: Callable[[str], None] = print) -> Snapshot:
@@ -233,7 +241,8 @@ def check(spec: ModelSpec, rows: pa.Table, labels: pa.Table) -> tuple[pa.Table, 
     """Rows and labels in order, labels with `time` and `day` of their row, columns of the right types.
 
     Raises:
-        BadData: naming the first column that is missing or of the wrong type, or the label without a row.
+        BadData: naming the first column that is missing or of the wrong type, a label that is none of the
+            task's, or the label without a row.
     """
     instant = pa.types.is_timestamp
     kinds: list[tuple[str, pa.Table, str, Callable[[pa.DataType], bool], str]] = [
@@ -252,6 +261,8 @@ def check(spec: ModelSpec, rows: pa.Table, labels: pa.Table) -> tuple[pa.Table, 
         found = content.schema.field(name).type
         if not fits(found):
             raise BadData(f"column {name} of the {table} of {spec.name} must be {wanted}, but is {found}")
+    if complaint := spec.task.complaint(np.asarray(labels["label"], np.float64)):
+        raise BadData(f"the labels of {spec.name} {complaint}")
     where = pc.index_in(labels["id"], value_set=rows["id"].combine_chunks())
     if where.null_count:
         stray = labels["id"].filter(pc.is_null(where))[0]
