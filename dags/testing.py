@@ -18,6 +18,7 @@ for spec in all_models():
             activity("validate_data", image="quality"),
             activity("validate_model", image="quality"),
             activity("contract", image="quality"),
+            activity("adversarial", image="quality"),
             activity("benchmark", image="trainer"),
             # measures time, so nothing else may run beside it
             activity("resources", image="quality", pool_slots=EVERY_SLOT),
