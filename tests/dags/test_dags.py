@@ -33,7 +33,8 @@ PROMOTING = ENVIRONMENTS[:-1]
 SHAPES = {
     "development": "admit > select > version > gate > promote > close",
     "training": "admit > train > benchmark > gate > promote > close",
-    "testing": "admit > adversarial+benchmark+contract+resources+validate_data+validate_model > gate > promote > close",
+    "testing": "admit > adversarial+benchmark+contract+resources+validate_data+validate_model "
+    "> gate > promote > close",
     "staging": "admit > end_to_end+monitoring_check > load_test > canary > gate > promote > close",
     "preproduction": "admit > fairness+final_validation+security+shadow > gate > promote > close",
     "production": "admit > approve > serve > canary > gate > take_over > promote+roll_back > close",
