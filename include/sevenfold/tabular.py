@@ -7,7 +7,7 @@ category's text, and its vocabulary travels in the ONNX file's own metadata.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,14 +134,32 @@ class Encoder:
             distinct = self.codes(name, encoded.dictionary.to_pylist())
             indices = encoded.indices.to_numpy()
             return distinct[indices] if len(distinct) else np.zeros(len(indices), np.int64)
-        return np.fromiter((book.get(value, UNSEEN) for value in values), np.int64, len(values))
+        return np.fromiter(map(book.__getitem__, values), np.int64, len(values))
+
+    def code_columns(self, columns: Sequence[Sequence[str | None]], rows: int) -> NDArray[np.int64]:
+        """The codes [rows, C] of C columns of texts, in the order of `categorical`: `codes` for a request."""
+        flat: list[int] = []
+        for code_of, texts in zip(self._lookups, columns, strict=True):
+            flat.extend(map(code_of, texts))
+        return np.fromiter(flat, np.int64, len(flat)).reshape(len(columns), rows).T
 
     @cached_property
-    def _books(self) -> dict[str, dict[str, int]]:
+    def _lookups(self) -> list[Callable[[str | None], int]]:
+        return [self._books[name].__getitem__ for name in self.categorical]
+
+    @cached_property
+    def _books(self) -> dict[str, _Book]:
         return {
-            name: {text: code for code, text in enumerate(self.vocabulary[name], start=1)}
+            name: _Book((text, code) for code, text in enumerate(self.vocabulary[name], start=1))
             for name in self.categorical
         }
+
+
+class _Book(dict[str | None, int]):
+    """Codes by text."""
+
+    def __missing__(self, text: str | None) -> int:
+        return UNSEEN
 
 
 def _column(columns: Any, name: str) -> Any:

@@ -1,11 +1,11 @@
-"""The HTTP side of a server: a raw ASGI application, because frameworks cost more than the model does."""
+"""What a server answers: inference, feedback, health, metrics, and a sentence for what is wrong."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -14,18 +14,10 @@ from sevenfold.serving import openapi
 from sevenfold.serving.log import FeedbackLog, PredictionLog
 from sevenfold.serving.metrics import Metrics
 from sevenfold.serving.model import ServedModel
-from sevenfold.serving.protocol import (
-    MAX_BODY,
-    BadRequest,
-    parse_feedback,
-    parse_request,
-    render_answer,
-)
+from sevenfold.serving.protocol import BadRequest, parse_feedback, parse_request, render_answer
+from sevenfold.serving.quick import read
+from sevenfold.serving.wire import Answer, Headers
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = dict[bytes, bytes]
 Get = Callable[[], tuple[int, bytes]]
 Post = Callable[[bytes, Headers], bytes]
 
@@ -51,7 +43,9 @@ class ServingApp:
         self._served, self._metrics = served, metrics
         self._output = served.signature.output.name
         self._predictions, self._feedback = predictions, feedback
-        self._candidate_header = (b"x-candidate", candidate.encode())
+        self._json_head, self._text_head = (
+            b"content-type: %b\r\nx-candidate: %b\r\n" % (kind, candidate.encode()) for kind in (_JSON, _TEXT)
+        )
         own = f"/v2/models/{model}"
         version = f"{own}/versions/{candidate}"
         self._gets: dict[str, Get] = {
@@ -73,48 +67,41 @@ class ServingApp:
         self.draining = True
         self._metrics.ready(False)
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answers one HTTP request."""
+    def answer(self, method: str, path: str, headers: Headers, body: bytes) -> Answer:
+        """Answers one HTTP request; whatever happens there is an answer.
+
+        Args:
+            method: such as GET.
+            path: decoded, without its query.
+            headers: by lower-case name.
+            body: all of it.
+        """
         try:
-            status, body, allow = await self._answer(scope, receive)
+            if (post := self._posts.get(path)) is not None:
+                if method != "POST":
+                    return self._wrong_method(path, method, "POST")
+                _require_json(headers)
+                return Answer(200, self._json_head, post(body, headers))
+            if (get := self._gets.get(path)) is not None:
+                if method != "GET":
+                    return self._wrong_method(path, method, "GET")
+                status, said = get()
+                return Answer(status, self._text_head if path == "/metrics" else self._json_head, said)
+            return self.refuse(404, self._unknown(path))
         except BadRequest as error:
-            status, body, allow = error.status, _sentence(str(error)), None
-            self._metrics.answered(status)
-        except ConnectionAbortedError:
-            return
+            return self.refuse(error.status, str(error))
         except Exception as error:  # the process serves on; the cause must not be told to a caller
             print(f"request failed: {error!r}", file=sys.stderr, flush=True)
-            status, body, allow = 500, _sentence("the server failed on this request"), None
-            self._metrics.answered(500)
-        kind = _TEXT if scope["path"] == "/metrics" and status == 200 else _JSON
-        headers = [
-            (b"content-type", kind),
-            (b"content-length", str(len(body)).encode()),
-            self._candidate_header,
-        ]
-        if allow:
-            headers.append((b"allow", allow))
-        if status == 413:
-            headers.append((b"connection", b"close"))  # the rest of the body is not read
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            return self.refuse(500, "the server failed on this request")
 
-    async def _answer(self, scope: Message, receive: Receive) -> tuple[int, bytes, bytes | None]:
-        path, method = scope["path"], scope["method"]
-        if (post := self._posts.get(path)) is not None:
-            if method != "POST":
-                return self._wrong_method(path, method, b"POST")
-            headers = dict(scope["headers"])
-            return 200, post(await _body(headers, receive), headers), None
-        if (get := self._gets.get(path)) is not None:
-            if method != "GET":
-                return self._wrong_method(path, method, b"GET")
-            return *get(), None
-        raise BadRequest(self._unknown(path), 404)
+    def refuse(self, status: int, sentence: str) -> Answer:
+        """The answer that says what is wrong with a request."""
+        self._metrics.answered(status)
+        return Answer(status, self._json_head, orjson.dumps({"error": sentence}))
 
-    def _wrong_method(self, path: str, method: str, allowed: bytes) -> tuple[int, bytes, bytes]:
-        self._metrics.answered(405)
-        return 405, _sentence(f"{path} takes {allowed.decode()}, not {method[:20]}"), allowed
+    def _wrong_method(self, path: str, method: str, allowed: str) -> Answer:
+        refused = self.refuse(405, f"{path} takes {allowed}, not {method[:20]}")
+        return refused._replace(head=refused.head + f"allow: {allowed}\r\n".encode())
 
     def _unknown(self, path: str) -> str:
         if path.startswith("/v2/models/"):
@@ -128,14 +115,16 @@ class ServingApp:
 
     def _infer(self, body: bytes, headers: Headers) -> bytes:
         started = time.perf_counter()
-        request = parse_request(body, self._served.signature)
+        request = read(body, self._served.signature)
+        if request is None:
+            request = parse_request(body, self._served.signature)
         prediction = self._served.predict(request.numeric, request.categorical)
         answer = render_answer(self._model, self._candidate, request.id, self._output, prediction)
         seconds = time.perf_counter() - started
         try:
             self._predictions.append(
                 time=request.time,
-                request_id=headers.get(b"x-request-id", b"").decode("latin-1") or uuid.uuid4().hex,
+                request_id=headers.get(b"x-request-id", b"").decode("latin-1") or os.urandom(16).hex(),
                 arm=headers.get(b"x-arm", b"").decode("latin-1") or self._arm,
                 prediction=prediction,
                 microseconds=round(seconds * 1e6),
@@ -162,38 +151,12 @@ class ServingApp:
         print(f"{what} log of {self._model}: {error}", file=sys.stderr, flush=True)
 
 
-async def _body(headers: Headers, receive: Receive) -> bytes:
-    """The request body.
-
-    Raises:
-        BadRequest: it is not JSON by its content type, or too long; then the rest is not read.
-        ConnectionAbortedError: the caller went away.
-    """
-    kind = headers.get(b"content-type", _JSON).partition(b";")[0].strip().lower()
-    if kind != _JSON:
+def _require_json(headers: Headers) -> None:
+    kind = headers.get(b"content-type", _JSON)
+    if kind != _JSON and kind.partition(b";")[0].strip().lower() != _JSON:
         raise BadRequest("the content-type must be application/json", 415)
-    length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > MAX_BODY:
-        raise BadRequest(f"the body has {length.decode()} bytes; at most {MAX_BODY} are taken", 413)
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        return bytes(message.get("body", b""))
-    body = bytearray()
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ConnectionAbortedError
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            raise BadRequest(f"the body has more than {MAX_BODY} bytes", 413)
-        if not message.get("more_body"):
-            return bytes(body)
-        message = await receive()
 
 
 def _fixed(document: dict[str, Any]) -> Get:
     body = orjson.dumps(document)
     return lambda: (200, body)
-
-
-def _sentence(text: str) -> bytes:
-    return orjson.dumps({"error": text})

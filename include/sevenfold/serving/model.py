@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -38,8 +39,10 @@ class ServedModel:
             raise BadModel(f"{path} is not an ONNX model that can be served: {error}") from error
         self._encoder = Encoder.from_session(self._session, str(path))
         self._output = self._encoder.task.output
+        self._outputs = [self._output.name]
         self.signature = Signature(self._encoder.numeric, self._encoder.categorical, self._output)
-        self._inputs = {node.name for node in self._session.get_inputs()}
+        inputs = {node.name for node in self._session.get_inputs()}
+        self._takes_numeric, self._takes_categorical = "numeric" in inputs, "categorical" in inputs
         for rows in (1, 64, MAX_ROWS):
             self._warm_up(path, rows)
 
@@ -68,14 +71,14 @@ class ServedModel:
         Raises:
             BadRequest: the numbers are so large that the model's arithmetic has no answer for a row.
         """
-        codes = np.empty((len(numeric), len(categorical)), np.int64)
-        for index, (name, texts) in enumerate(zip(self.signature.categorical, categorical, strict=True)):
-            codes[:, index] = self._encoder.codes(name, texts)
-        given = {"numeric": numeric, "categorical": codes}
-        feed = {name: value for name, value in given.items() if name in self._inputs}
-        prediction: NDArray[np.float32] = self._session.run([self._output.name], feed)[0]
+        feed: dict[str, NDArray[Any]] = {}
+        if self._takes_numeric:
+            feed["numeric"] = numeric
+        if self._takes_categorical:
+            feed["categorical"] = self._encoder.code_columns(categorical, len(numeric))
+        prediction: NDArray[np.float32] = self._session.run(self._outputs, feed)[0]
         finite = np.isfinite(prediction)
-        if not finite.all():
+        if np.count_nonzero(finite) != finite.size:
             row = int(finite.reshape(len(numeric), -1).all(axis=1).argmin())
             raise BadRequest(f"row {row} holds numbers outside of what the model can compute with")
         return prediction

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -44,8 +44,7 @@ class Signature:
     output: Output = BINARY.output
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A checked request: `numeric` float32 [n, N], NaN for missing; `categorical` C columns of n texts."""
 
     id: str | None
@@ -114,7 +113,7 @@ def parse_feedback(body: bytes) -> int:
             raise BadRequest(f"{where}.id is missing")
         if type(label.get("label")) not in (int, float):
             raise BadRequest(f"{where}.label must be a number")
-        _time(label.get("known_at"), f"{where}.known_at")
+        parse_time(label.get("known_at"), f"{where}.known_at")
     return len(labels)
 
 
@@ -213,8 +212,8 @@ def _numeric(tensor: dict[str, Any] | None, rows: int, columns: Sequence[str]) -
         index = next(i for i, value in enumerate(data) if type(value) not in _NUMBER)
         raise BadRequest(f"{_cell('numeric', index, columns)} must be a number or null")
     with np.errstate(over="ignore"):  # looked for below
-        values = np.array(data, dtype=np.float32).reshape(rows, len(columns))
-    if np.isinf(values).any():
+        values = np.fromiter(data, np.float32, len(data)).reshape(rows, len(columns))
+    if np.count_nonzero(np.isinf(values)):
         index = int(np.isinf(values).argmax())
         raise BadRequest(f"{_cell('numeric', index, columns)} is too large for FP32")
     return values
@@ -253,7 +252,7 @@ def _parameters(parameters: Any, rows: int) -> tuple[list[str] | None, datetime 
             raise BadRequest(f"parameters.ids must be a list of {rows} texts, one a row")
         if any(type(value) is not str or not 0 < len(value) <= MAX_TEXT for value in ids):
             raise BadRequest(f"parameters.ids must hold texts of 1 to {MAX_TEXT} characters")
-    return ids, None if time is None else _time(time, "parameters.time")
+    return ids, None if time is None else parse_time(time, "parameters.time")
 
 
 def _optional_text(value: Any, where: str) -> str | None:
@@ -262,7 +261,8 @@ def _optional_text(value: Any, where: str) -> str | None:
     return value
 
 
-def _time(value: Any, where: str) -> datetime:
+def parse_time(value: Any, where: str) -> datetime:
+    """The moment, UTC, that an ISO 8601 text with its offset names; BadRequest if it names none."""
     try:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is not None:

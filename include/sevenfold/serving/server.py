@@ -9,13 +9,15 @@ seconds later when what was under way is answered; a second signal ends it at on
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
+import signal
 import sys
-import threading
+from collections.abc import Coroutine
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
-import uvicorn
+import uvloop
 
 from sevenfold.artifacts import open_artifacts
 from sevenfold.cluster import REFUSED
@@ -25,34 +27,23 @@ from sevenfold.serving.app import ServingApp
 from sevenfold.serving.log import FeedbackLog, PredictionLog
 from sevenfold.serving.metrics import Metrics
 from sevenfold.serving.model import ServedModel
-from sevenfold.serving.wire import OnePieceProtocol
+from sevenfold.serving.protocol import MAX_BODY
+from sevenfold.serving.wire import Connection
 from sevenfold.settings import settings
 from sevenfold.store import open_store
 
-KEEP_ALIVE_S = 75
-"""Longer than any proxy keeps an idle connection, so that it is never us who closes under a request."""
 DRAIN_S = 3.0
 """A gateway that asks every second has seen a replica unready twice by then."""
 STOP_LIMIT_S = 10.0
 """After the drain, requests under way have this long to finish."""
+GARBAGE = 20_000
+"""Objects between two looks for cycles: a request makes many objects and no cycle."""
 
 
-class Server(uvicorn.Server):
-    """uvicorn that goes on serving, unready, for `drain` seconds after it is told to stop."""
+class PortTaken(SevenfoldError):
+    """Nobody can listen on this port."""
 
-    def __init__(self, config: uvicorn.Config, app: ServingApp, drain: float) -> None:
-        super().__init__(config)
-        self._app, self._drain = app, drain
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: drains, then stops. Second: stops now."""
-        if self._app.draining:
-            super().handle_exit(sig, frame)
-            return
-        self._app.drain()
-        timer = threading.Timer(self._drain, lambda: setattr(self, "should_exit", True))
-        timer.daemon = True
-        timer.start()
+    retry = True
 
 
 def admitted_file(model: str, candidate_id: str, slot: str) -> Path:
@@ -86,26 +77,53 @@ def application(model: str, candidate: str, slot: str, file: Path, logs: Path) -
 
 
 def serve(app: ServingApp, port: int, host: str = "127.0.0.1", drain: float = DRAIN_S) -> None:
-    """Serves `app` until a signal ends it. The port opens only now, after the warm-up."""
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        loop="uvloop",
-        http=OnePieceProtocol,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(STOP_LIMIT_S),
-        backlog=2048,
-    )
+    """Serves `app` until a signal ends it. The port opens only now, after the warm-up.
+
+    Raises:
+        PortTaken: somebody else listens there.
+    """
     gc.collect()
     gc.freeze()  # what start-up made stays; looking at it again would only lengthen the slowest answers
-    Server(config, app, drain).run()
+    gc.set_threshold(GARBAGE)
+    uvloop.run(_serve(app, host, port, drain))
+
+
+async def _serve(app: ServingApp, host: str, port: int, drain: float) -> None:
+    """Listens; after the first signal drains, then lets requests that are under way come to their end."""
+    loop, connections = asyncio.get_running_loop(), set[Connection]()
+    told, told_again = asyncio.Event(), asyncio.Event()
+
+    def stop() -> None:
+        (told_again if told.is_set() else told).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        server = await loop.create_server(
+            lambda: Connection(app.answer, app.refuse, MAX_BODY, connections), host, port, backlog=2048
+        )
+    except OSError as error:
+        raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    await told.wait()
+    app.drain()
+    await _at_most(drain, told_again.wait())
+    server.close()
+    for connection in tuple(connections):
+        connection.shutdown()
+    await _at_most(STOP_LIMIT_S, _empty(connections), told_again.wait())
+
+
+async def _at_most(seconds: float, *until: Coroutine[Any, Any, object]) -> None:
+    """Waits until one of these is over, and no longer than `seconds`."""
+    tasks = [asyncio.ensure_future(one) for one in until]
+    await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+
+
+async def _empty(connections: set[Connection]) -> None:
+    while connections:
+        await asyncio.sleep(0.02)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -122,11 +140,11 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         file = admitted_file(given.model, given.candidate, given.slot)
         app = application(given.model, given.candidate, given.slot, file, given.log_dir or settings().logs)
+        print(f"serves {given.candidate} as {given.slot} on {given.host}:{given.port}", flush=True)
+        serve(app, given.port, given.host, given.drain)
     except SevenfoldError as error:
         print(f"server of {given.model}: {error}", file=sys.stderr, flush=True)
         sys.exit(1 if error.retry else REFUSED)
-    print(f"serves {given.candidate} as {given.slot} on {given.host}:{given.port}", flush=True)
-    serve(app, given.port, given.host, given.drain)
 
 
 if __name__ == "__main__":

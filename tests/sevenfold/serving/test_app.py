@@ -1,8 +1,7 @@
-"""The server's HTTP side, without a socket."""
+"""What a server answers, without a socket."""
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.sevenfold.serving import tiny
+from tests.sevenfold.serving.wired import call
 
 from sevenfold.serving import log, openapi, server
 from sevenfold.serving.app import ServingApp
@@ -33,15 +33,6 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def app(model_file: Path, tmp_path: Path) -> ServingApp:
     return server.application("tiny", tiny.CANDIDATE, "champion", model_file, tmp_path)
-
-
-def call(app: ServingApp, method: str, path: str, **more: Any) -> httpx.Response:
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-            return await client.request(method, path, **more)
-
-    return asyncio.run(ask())
 
 
 @pytest.mark.parametrize("rows", [1, 64])
@@ -114,7 +105,7 @@ def test_a_body_that_is_too_long_is_not_read(app: ServingApp) -> None:
     assert told.status_code == 413
     sent = 0
 
-    async def chunks() -> Any:
+    def chunks() -> Any:
         nonlocal sent
         for _ in range(100):
             sent += 1

@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
     writer = AppendLog(file)
     writer.append(b"one")
     real = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, line: real(descriptor, line[:2]))
+    monkeypatch.setattr(os, "writev", lambda descriptor, parts: real(descriptor, parts[0][:2]))
     with pytest.raises(OSError) as caught:
         writer.append(b"two")
     assert caught.value.errno == errno.ENOSPC
