@@ -14,7 +14,7 @@ from sevenfold.serving import openapi
 from sevenfold.serving.log import FeedbackLog, PredictionLog
 from sevenfold.serving.metrics import Metrics
 from sevenfold.serving.model import ServedModel
-from sevenfold.serving.protocol import BadRequest, parse_feedback, parse_request, render_answer
+from sevenfold.serving.protocol import MAX_BODY, BadRequest, parse_feedback, parse_request, render_answer
 from sevenfold.serving.quick import read
 from sevenfold.serving.wire import Answer, Headers
 
@@ -93,6 +93,23 @@ class ServingApp:
         except Exception as error:  # the process serves on; the cause must not be told to a caller
             print(f"request failed: {error!r}", file=sys.stderr, flush=True)
             return self.refuse(500, "the server failed on this request")
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """The same as an ASGI application, for whoever wants to put something around it."""
+        body, message = b"", {"more_body": True}
+        while message.get("more_body") and len(body) <= MAX_BODY:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            answer = self.refuse(413, f"the body has more than {MAX_BODY} bytes")
+        else:
+            answer = self.answer(scope["method"], scope["path"], dict(scope["headers"]), body)
+        lines = [tuple(line.split(b": ", 1)) for line in answer.head.splitlines()]
+        headers = [*lines, (b"content-length", str(len(answer.body)).encode())]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
 
     def refuse(self, status: int, sentence: str) -> Answer:
         """The answer that says what is wrong with a request."""
