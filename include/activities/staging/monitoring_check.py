@@ -33,6 +33,7 @@ from sevenfold.player.client import Connection
 from sevenfold.records import Alert
 from sevenfold.serving.app import ServingApp
 from sevenfold.snapshot import snapshot
+from sevenfold.tasks import Task
 from sevenfold.watch import Watch
 from sevenfold.watchman import Watchman
 from sevenfold.weeks import complete
@@ -104,10 +105,10 @@ def drift_worlds(activity: Activity, folder: Path) -> Iterator[World]:
     rows = rows.take(pa.array(range(0, rows.num_rows, max(1, -(-rows.num_rows // MOST_ROWS)))))
     Watch(activity).reference(candidate)  # made once, and left where monitoring will look for it
     reference = Watch(activity).home / "references" / f"{candidate.id}.json"
-    scores = Scorer(activity.model_file(candidate)).probability(rows)
+    predictions = Scorer(activity.model_file(candidate)).predict(rows)
     worlds = {
         "the weeks that it was trained on": (None, rows),
-        "a drift that does harm": (retraining_trigger.HARMFUL, drifted(rows, scores, rule)),
+        "a drift that does harm": (retraining_trigger.HARMFUL, drifted(spec.task, rows, predictions, rule)),
     }
     as_of = weeks[-1].end + rule.maturity
     for number, (planted, (expected, world)) in enumerate(worlds.items()):
@@ -122,16 +123,18 @@ def drift_worlds(activity: Activity, folder: Path) -> Iterator[World]:
         yield World(planted, expected, _said(mirror.store.alerts(spec.name)))
 
 
-def drifted(rows: pa.Table, scores: np.ndarray, rule: alarm.AlarmRule) -> pa.Table:
-    """A world of the rows least likely by the model, whose outcomes come far more often than it expects.
+def drifted(task: Task, rows: pa.Table, predictions: np.ndarray, rule: alarm.AlarmRule) -> pa.Table:
+    """A world of the rows with the lowest scores, of whose outcomes far more comes than is expected.
 
     Rows and outcomes are real, only how often each occurs is planted: of the rows with the lowest scores
-    those whose outcome exceeds their score most, as many as keep the outcomes beyond the alarm's limit.
+    those whose outcome exceeds the expected most, so many that both stay beyond the alarm's limit.
     """
+    scores = task.score(predictions)
     low = np.argsort(scores, kind="stable")[: max(1, int(UNUSUAL * len(scores)))]
-    label = rows["label"].to_numpy().astype(np.float64)
-    worst = low[np.argsort(scores[low] - label[low], kind="stable")]
-    ratio = np.cumsum(label[worst]) / np.maximum(np.cumsum(scores[worst].astype(np.float64)), 1e-9)
+    observed = np.asarray(task.observed(rows["label"].to_numpy(), predictions), np.float64)
+    expected = np.asarray(task.expected(predictions), np.float64)
+    worst = low[np.argsort(expected[low] - observed[low], kind="stable")]
+    ratio = np.cumsum(observed[worst]) / np.maximum(np.cumsum(expected[worst]), 1e-9)
     beyond = np.flatnonzero(ratio >= HARM * rule.harm_ratio)
     chosen = worst[: beyond[-1] + 1] if len(beyond) else worst
     taken = np.resize(np.random.default_rng(0).permutation(chosen), rows.num_rows)

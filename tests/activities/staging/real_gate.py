@@ -17,13 +17,16 @@ def said(activity: Activity) -> dict[str, MetricResult]:
     """The result of each metric that the gate asks of this activity."""
     mine = tuple(metric for metric in GATE.metrics if metric.activity == activity.name)
     assert mine, f"the gate asks nothing of {activity.name}"
+    gate = GATE.model_copy(update={"metrics": mine})
     run = judge(
-        GATE.model_copy(update={"metrics": mine}),
+        gate,
         activity.store.measurements(activity.promotion.id, activity.name),
         activity.candidate,
         activity.promotion,
         datetime.now(UTC),
         champion=activity.champion,
+        accepted={gate.hash: ""},
+        uses=1,
         data_now=activity.promotion.as_of,
     )
     return {result.metric: result for result in run.metrics}

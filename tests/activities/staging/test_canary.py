@@ -10,10 +10,13 @@ from tests.activities.live_stack import LiveWorld
 from tests.activities.small_world import World
 
 from activities.staging import canary
+from sevenfold import release
 from sevenfold.canary import verdict_so_far
+from sevenfold.candidate import Candidate
 from sevenfold.cluster import local_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.load import LoadResult
+from sevenfold.release_row import ReleaseRow
 from sevenfold.rollout import Step
 from sevenfold.verdict import Verdict
 
@@ -25,13 +28,18 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canary, "LAST_S", 2.0)
 
 
+def reigns(champion: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What serves production, as far as activity and gate know."""
+    monkeypatch.setattr(release, "row", lambda store, model: ReleaseRow(model=model, champion=champion.id))
+
+
 def test_beside_the_champion_both_arms_are_counted_by_interval(
-    live: LiveWorld, short: None, capsys: pytest.CaptureFixture[str]
+    live: LiveWorld, short: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     candidate = live.proven(live.candidate(weight=1.4), until="staging")
     champion = live.proven(live.candidate(weight=1.0), until="staging")
     activity = live.handle("canary", live.begin(candidate, "staging"))
-    activity.__dict__["champion"] = champion
+    reigns(champion, monkeypatch)
     steps = canary.rehearsed(activity, 100, alone=False)
     assert [step.share for step in steps] == [0.25, 0.5], "those of production's gate"
     canary.main(activity)
@@ -50,13 +58,13 @@ def test_beside_the_champion_both_arms_are_counted_by_interval(
 
 
 def test_a_candidate_that_cannot_answer_some_rows_is_stopped_and_refused(
-    live: LiveWorld, short: None, capsys: pytest.CaptureFixture[str]
+    live: LiveWorld, short: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It answers zeros, so it starts; for some rows its arithmetic overflows to no number."""
     candidate = live.proven(live.candidate(breaks=3e38), until="staging")
     champion = live.proven(live.candidate(weight=0.9), until="staging")
     activity = live.handle("canary", live.begin(candidate, "staging"))
-    activity.__dict__["champion"] = champion
+    reigns(champion, monkeypatch)
     canary.main(activity)
     verdict, reason = verdict_so_far(activity)
     assert verdict is Verdict.FAILED, reason

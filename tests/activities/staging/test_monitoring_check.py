@@ -69,9 +69,9 @@ def test_a_drifted_world_is_unlikely_and_harmful(live: LiveWorld, activity: Acti
         start, start + timedelta(days=14), columns=activity.spec.columns
     )
     scorer = Scorer(activity.model_file(activity.candidate))
-    usual = scorer.probability(rows)
-    world = monitoring_check.drifted(rows, usual, alarm.AlarmRule())
-    now = scorer.probability(world)
+    usual = scorer.predict(rows)
+    world = monitoring_check.drifted(activity.spec.task, rows, usual, alarm.AlarmRule())
+    now = scorer.predict(world)
     assert world.num_rows == rows.num_rows and pc.count_distinct(world["id"]).as_py() == rows.num_rows
     assert now.max() <= np.quantile(usual, 0.26)
     assert world["label"].to_numpy().sum() / now.sum() > 2 * 1.5
