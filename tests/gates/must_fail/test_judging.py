@@ -161,6 +161,9 @@ FAULTS: dict[str, Fault] = {
         [reading(FIXED_SET, 0.5, counts={"mean_diff": -0.01, "se": 0.001, "uses": 4})],
         "has been used 4 times",
     ),
+    "test set whose use nobody counted": Fault(
+        FIXED_SET, [reading(FIXED_SET, **GOOD_DIFFERENCE)], "nobody counted the look", context={"uses": None}
+    ),
     "compared with nobody": Fault(
         AGAINST, [reading(AGAINST, **GOOD_DIFFERENCE, baseline_candidate=None)], "an unnamed candidate"
     ),
@@ -275,3 +278,19 @@ def test_faults_cannot_hide_behind_a_later_good_interval() -> None:
     assert "1 unusable intervals left out" in run.reason
     two = canary(broken, interval(ERRORS, "y", 9, 1, 0, 1), count=200)
     assert judged(tolerant, two).verdict is Verdict.ERROR
+
+
+def test_a_gate_that_may_not_judge_the_candidate_passes_nothing_whatever_was_measured() -> None:
+    run = judged(LOSS, [reading(LOSS, **GOOD)], accepted={"0" * 64: ""}, refusal="Somebody moved the bar.")
+    print(run.reason)
+    assert run.verdict is Verdict.ERROR
+    assert run.reason == "Somebody moved the bar."
+    assert not run.accepted
+    refused = judged(LOSS, [reading(LOSS, 0.75, low=0.72, high=0.78)], accepted={})
+    assert refused.verdict is Verdict.FAILED
+
+
+def test_a_change_that_was_let_through_stands_in_the_reason() -> None:
+    run = judged(LOSS, [reading(LOSS, **GOOD)], accepted={policy(LOSS).hash: "ann and bob let it"})
+    assert run.verdict is Verdict.SUCCESSFUL
+    assert run.reason.endswith("(ann and bob let it)")

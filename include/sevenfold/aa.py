@@ -1,0 +1,145 @@
+"""A/A: the champion's own traffic split in two, to learn how far bad events are from independent ones.
+
+A canary's rule takes the bad events of an arm for independent. Where they come in bursts of one arm it is too
+sure of itself, by a factor phi (`over_dispersion` of a metric). What differs between two arms are processes, so
+errors and slow answers are split by the replica that answered; a wrong decision is no replica's fault, so those
+are split by request, as a canary splits them: what rows of one request have in common shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from sevenfold.answers import FILE
+from sevenfold.rules.rate_ratio import over_dispersion
+from sevenfold.rules.rule import Unusable
+
+Floats = NDArray[np.float64]
+
+FEWEST = 60
+"""Blocks with a bad event below which the bound on phi says more of its own width than of the service."""
+WIDER = (1, 4, 16, 64)
+"""Bursts last longer than an interval: phi is looked at in blocks of so many intervals too, the largest counts."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much more one metric's bad events vary than independent ones, or why that is not known."""
+
+    metric: str
+    phi: float | None
+    """At the upper end of what the data allow (90 %), at least 1."""
+    blocks: int
+    events: int
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class Served:
+    """One live answer of the champion: when it was asked, by which replica it was answered, and how."""
+
+    at: datetime
+    replica: str
+    error: bool
+    slow: bool
+
+
+def spread(metric: str, intervals: Floats) -> Spread:
+    """phi of counts [k, 4] (e1, n1, e0, n0), one row an interval in the order of time.
+
+    Source: McCullagh and Nelder, Generalized Linear Models, 4.5, in blocks of several widths.
+    """
+    events = int(intervals[:, (0, 2)].sum()) if len(intervals) else 0
+    found: list[tuple[float, int]] = []
+    for width in WIDER:
+        blocks = _blocks(intervals, width)
+        if len(blocks) >= FEWEST:
+            found.append((over_dispersion(blocks), len(blocks)))
+    if not found:
+        usable = len(_blocks(intervals, 1))
+        said = f"{usable} intervals with a bad event and both halves, {FEWEST} are needed"
+        return Spread(metric, None, usable, events, said)
+    return Spread(metric, max(phi for phi, _ in found), found[0][1], events)
+
+
+def by_replica(served: Sequence[Served], interval: timedelta) -> Mapping[str, Floats]:
+    """errors and slow -> counts [k, 4] of one half of the replicas against the other.
+
+    Raises:
+        Unusable: one replica answered everything: it has no other half.
+    """
+    replicas = sorted({one.replica for one in served})
+    if len(replicas) < 2:
+        raise Unusable(f"{len(replicas)} replica has answered, and a split by replica takes two")
+    half = set(replicas[::2])
+    begin = min(one.at for one in served)
+    number = np.array([(one.at - begin) // interval for one in served], dtype=np.int64)
+    first = np.array([one.replica in half for one in served])
+    bad = {
+        "errors": np.array([one.error for one in served], float),
+        "slow": np.array([one.slow for one in served], float),
+    }
+    return {metric: _count(number, first, events) for metric, events in bad.items()}
+
+
+def by_request(request: Sequence[str], wrong: NDArray[np.bool_], part: NDArray[np.int64]) -> Floats:
+    """Counts [k, 4] of wrong decisions of half of the requests against the other, in each part of a day.
+
+    request [n]: x-request-id of each row, wrong [n], part [n]: number of the part of a day.
+    """
+    heads = {one: hashlib.sha256(one.encode()).digest()[0] < 128 for one in set(request)}
+    return _count(part, np.array([heads[one] for one in request], bool), wrong.astype(np.float64))
+
+
+def read_served(logs: Path, model: str, champion: str, slow_ms: float, since: datetime) -> list[Served]:
+    """The champion's live answers in the gateway's access log since a moment, in the order of the log."""
+    file, path = logs / FILE, f"/v2/models/{model}/infer"
+    if not file.exists():
+        return []
+    with file.open("rb") as lines:
+        return list(_served(lines, path, champion, slow_ms, since))
+
+
+def _served(
+    lines: Iterable[bytes], path: str, champion: str, slow_ms: float, since: datetime
+) -> Iterable[Served]:
+    for line in lines:
+        try:
+            entry: dict[str, Any] = orjson.loads(line)
+            if entry["path"].partition("?")[0] != path or entry["cluster"] != f"{champion}.live":
+                continue
+            at = datetime.fromisoformat(entry["t"]).astimezone(UTC)
+            status, milliseconds = int(entry["status"]), float(entry["us"] or 0) / 1e3
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+            continue
+        if at >= since and entry.get("host"):
+            yield Served(at, entry["host"], status != 200, milliseconds > slow_ms)
+
+
+def _count(number: NDArray[np.int64], first: NDArray[np.bool_], bad: Floats) -> Floats:
+    """Sums by interval: bad and all of the first half, bad and all of the second."""
+    distinct, place = np.unique(number, return_inverse=True)
+    columns = [
+        np.bincount(place[side], weights=weight[side], minlength=len(distinct))
+        for side in (first, ~first)
+        for weight in (bad, np.ones_like(bad))
+    ]
+    return np.stack(columns, axis=1) if len(distinct) else np.zeros((0, 4))
+
+
+def _blocks(intervals: Floats, width: int) -> Floats:
+    """Sums of so many neighbouring intervals, those that say something: both halves asked, a bad event."""
+    whole = len(intervals) // width * width
+    if not whole:
+        return np.zeros((0, 4))
+    sums = intervals[:whole].reshape(-1, width, 4).sum(axis=1)
+    return np.asarray(sums[(sums[:, 0] + sums[:, 2] > 0) & (sums[:, 1] > 0) & (sums[:, 3] > 0)])
