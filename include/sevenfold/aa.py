@@ -1,9 +1,9 @@
 """A/A: the champion's own traffic split in two, to learn how far bad events are from independent ones.
 
 A canary's rule takes the bad events of an arm for independent. Where they come in bursts of one arm it is too
-sure of itself, by a factor phi (`over_dispersion` of a metric). What differs between two arms are processes, so
-errors and slow answers are split by the replica that answered; a wrong decision is no replica's fault, so those
-are split by request, as a canary splits them: what rows of one request have in common shows.
+sure of itself, by a factor phi (`over_dispersion` of a metric). What differs between two arms are processes,
+so errors and slow answers are split by the replica that answered; a wrong decision is no replica's fault, so
+those are split by request, as a canary splits them: what rows of one request have in common shows.
 """
 
 from __future__ import annotations
@@ -17,18 +17,25 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sevenfold.answers import FILE
+from sevenfold.policy import Metric
 from sevenfold.rules.rate_ratio import over_dispersion
 from sevenfold.rules.rule import Unusable
+from sevenfold.serving import log
+from sevenfold.spec import ModelSpec
+from sevenfold.wrong import judged, parts
 
 Floats = NDArray[np.float64]
 
 FEWEST = 60
 """Blocks with a bad event below which the bound on phi says more of its own width than of the service."""
-WIDER = (1, 4, 16, 64)
-"""Bursts last longer than an interval: phi is looked at in blocks of so many intervals too, the largest counts."""
+WIDER = (4, 16, 64)
+"""Bursts may last longer than an interval: blocks of so many count where they are proven to vary more."""
+SURE = 0.99
 
 
 @dataclass(frozen=True)
@@ -59,16 +66,16 @@ def spread(metric: str, intervals: Floats) -> Spread:
     Source: McCullagh and Nelder, Generalized Linear Models, 4.5, in blocks of several widths.
     """
     events = int(intervals[:, (0, 2)].sum()) if len(intervals) else 0
-    found: list[tuple[float, int]] = []
+    single = _blocks(intervals, 1)
+    if len(single) < FEWEST:
+        said = f"{len(single)} intervals with a bad event and both halves, {FEWEST} are needed"
+        return Spread(metric, None, len(single), events, said)
+    phi = over_dispersion(single)
     for width in WIDER:
         blocks = _blocks(intervals, width)
-        if len(blocks) >= FEWEST:
-            found.append((over_dispersion(blocks), len(blocks)))
-    if not found:
-        usable = len(_blocks(intervals, 1))
-        said = f"{usable} intervals with a bad event and both halves, {FEWEST} are needed"
-        return Spread(metric, None, usable, events, said)
-    return Spread(metric, max(phi for phi, _ in found), found[0][1], events)
+        if len(blocks) >= FEWEST and over_dispersion(blocks, alpha=SURE) > phi:
+            phi = over_dispersion(blocks)
+    return Spread(metric, phi, len(single), events)
 
 
 def by_replica(served: Sequence[Served], interval: timedelta) -> Mapping[str, Floats]:
@@ -98,6 +105,50 @@ def by_request(request: Sequence[str], wrong: NDArray[np.bool_], part: NDArray[n
     """
     heads = {one: hashlib.sha256(one.encode()).digest()[0] < 128 for one in set(request)}
     return _count(part, np.array([heads[one] for one in request], bool), wrong.astype(np.float64))
+
+
+def measure(
+    logs: Path,
+    spec: ModelSpec,
+    champion: str,
+    interval: timedelta,
+    since: datetime,
+    final: datetime,
+) -> list[Spread]:
+    """phi of errors, slow answers and wrong decisions of the champion.
+
+    Args:
+        logs: the folder of all logs.
+        spec: whose champion.
+        champion: candidate id.
+        interval: how often the canary will poll.
+        since: wall time from which answers count.
+        final: all labels of rows before this (the model's time) are known.
+    """
+    served = read_served(logs, spec.name, champion, spec.serving.sla.p99_ms, since)
+    try:
+        found = [spread(metric, counts) for metric, counts in by_replica(served, interval).items()]
+    except Unusable as unusable:
+        found = [Spread(metric, None, 0, 0, str(unusable)) for metric in ("errors", "slow")]
+    rows = log.predictions(logs, spec.name, champion, end=final)
+    wall = pa.scalar(since, pa.timestamp("us", tz="UTC"))
+    rows = rows.filter(pc.and_(pc.equal(rows["arm"], "champion"), pc.greater_equal(rows["wall"], wall)))
+    rows, wrong = judged(spec.task, rows, log.feedback(logs, spec.name))
+    counts = by_request(rows["request"].to_pylist(), wrong, parts(rows))
+    return [*found, spread("wrong_labels", counts)]
+
+
+def sentence(found: Spread, asked: Metric | None) -> str:
+    """What was found, and what it means for the gate."""
+    name = found.metric.replace("_", " ")
+    if found.phi is None:
+        return f"{name}: not known ({found.why_not})"
+    seen = f"{found.events:,} events in {found.blocks:,} intervals"
+    said = f"{name}: over_dispersion at most {found.phi:.2f} ({seen})"
+    if asked is None:
+        return f"{said}; the gate does not ask for it live"
+    now = asked.over_dispersion
+    return f"{said}; the gate says {now:g}, which is {'enough' if now >= found.phi else 'too little'}"
 
 
 def read_served(logs: Path, model: str, champion: str, slow_ms: float, since: datetime) -> list[Served]:

@@ -108,12 +108,12 @@ def judge(
     by_metric: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
     for reading in measurements:
         by_metric[reading.activity, reading.metric].append(reading)
-    rivals = sum(_may_fail_by_chance(metric) for metric in policy.metrics)
+    rivals = rejecting(policy)
     results: list[MetricResult] = []
     waits: list[datetime] = []
     for metric in policy.metrics:
         readings = by_metric[metric.activity, metric.metric]
-        found = _judge_metric(metric, readings, subject, max(rivals, 1))
+        found = _judge_metric(metric, readings, subject, rivals)
         # From the first reading: a person's approval may have been waited for since the promotion began.
         since = min((reading.measured_at for reading in readings), default=promotion.began_at)
         until = since + (metric.deadline or timedelta(0))
@@ -144,8 +144,14 @@ def judge(
     )
 
 
-def _may_fail_by_chance(metric: Metric) -> bool:
-    return RULES[metric.rule].statistical and not metric.deterministic and metric.dry_run is None
+def rejecting(policy: Policy) -> int:
+    """How many metrics could reject a good candidate by bad luck: the risk of it is divided among them."""
+    return max(1, sum(_rejects_by_chance(metric) for metric in policy.metrics))
+
+
+def _rejects_by_chance(metric: Metric) -> bool:
+    by_chance = RULES[metric.rule].statistical and not metric.deterministic
+    return by_chance and metric.critical and metric.dry_run is None
 
 
 def _judge_metric(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -169,6 +169,36 @@ def gate(
         load_spec(model)
         policy = load_gate(settings().models, model, environment)
         console.print(walk_through(policy, share=share), markup=False)
+
+
+@app.command()
+def aa(
+    model: Model,
+    hours: Annotated[float, typer.Option(help="look at so much of the past, wall time")] = 24.0,
+) -> None:
+    """Split the champion's own traffic in two: how much more do its bad events vary than independent ones?
+
+    What is printed belongs into the gate of production as over_dispersion, before the first canary and after
+    every change of how the service runs.
+    """
+    from sevenfold import aa as champion_against_itself
+    from sevenfold import clock, release
+    from sevenfold.policy import load_gate
+    from sevenfold.spec import load_spec
+    from sevenfold.store import open_store
+
+    with one_sentence():
+        spec, store = load_spec(model), open_store()
+        champion = release.row(store, model).champion
+        if champion is None:
+            raise SevenfoldError(f"{model} has no champion, so there is no traffic to split in two")
+        asked = {m.metric: m for m in load_gate(settings().models, model, "production").metrics if m.interval}
+        interval = min((m.interval for m in asked.values() if m.interval), default=timedelta(seconds=2))
+        mature = max((m.matured_after for m in asked.values() if m.matured_after), default=timedelta(0))
+        since, final = datetime.now(UTC) - timedelta(hours=hours), clock.now(store, model) - mature
+        logs = settings().logs
+        for found in champion_against_itself.measure(logs, spec, champion, interval, since, final):
+            console.print(champion_against_itself.sentence(found, asked.get(found.metric)), markup=False)
 
 
 @app.command()

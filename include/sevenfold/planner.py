@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logsumexp
 
+from sevenfold.analysis import rejecting
 from sevenfold.policy import Metric, Policy, load_policy
 from sevenfold.rules import RULES, binomial, words
 from sevenfold.rules.evidence import between
@@ -120,10 +121,7 @@ def least_requests(metric: Metric, alpha: float) -> int | None:
 
 def walk_through(policy: Policy, base_rates: Sequence[float] = BASE_RATES, share: float = 0.1) -> str:
     """A gate as an ordered list in plain words, with its numbers."""
-    rivals = max(
-        1,
-        sum(RULES[m.rule].statistical and not m.deterministic and m.dry_run is None for m in policy.metrics),
-    )
+    rivals = rejecting(policy)
     lines = [
         f"Gate of {policy.model} in {policy.environment}",
         policy.description,

@@ -1,9 +1,9 @@
-"""Measures how good predictions are, alone and paired with the champion's on the same rows."""
+"""Measures how good predictions are, alone and paired with a baseline's on the same rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,21 +43,22 @@ def measure_alone(activity: Activity, rows: Rows, prediction: Floats) -> dict[st
     return found
 
 
-def measure_against_champion(
+def measure_against(
     activity: Activity,
     rows: Rows,
     prediction: Floats,
     theirs: Floats,
-    champion: Candidate,
+    other: Candidate,
+    baseline: Literal["champion", "anchor"] = "champion",
     uses: int | None = None,
 ) -> dict[str, Interval]:
-    """Measures log loss and second metric with the champion's beside them; returns the paired differences.
+    """Measures log loss and second metric with the baseline's beside them; returns the paired differences.
 
-    A difference is the candidate's value less the champion's on the same rows; its standard error, by day,
+    A difference is the candidate's value less the baseline's on the same rows; its standard error, by day,
     goes into the counts, and how often these rows were used before, where `uses` is given.
     """
     task, label, days = activity.spec.task, rows.label, rows.days
-    mine, champions = (task.headline(label, one, days) for one in (prediction, theirs))
+    mine, others = (task.headline(label, one, days) for one in (prediction, theirs))
     differences = {
         "log_loss": evaluation.mean(task.losses(label, prediction) - task.losses(label, theirs), days),
         task.second: task.second_difference(label, prediction, theirs, days),
@@ -69,14 +70,14 @@ def measure_against_champion(
             number(mine[metric].value),
             unit=task.headline_units[metric],
             n=mine[metric].n,
-            baseline="champion",
-            baseline_candidate=champion.id,
-            baseline_value=number(champions[metric].value),
+            baseline=baseline,
+            baseline_candidate=other.id,
+            baseline_value=number(others[metric].value),
             window=rows.window,
             counts=counts if uses is None else (counts or {}) | {"uses": float(uses)},
         )
         activity.progress(
-            f"{metric}: {difference.value:+.4f} against the champion "
+            f"{metric}: {difference.value:+.4f} against the {baseline} "
             f"(95 % {difference.low:+.4f} to {difference.high:+.4f})"
         )
     return differences

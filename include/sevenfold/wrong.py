@@ -99,14 +99,8 @@ def _answered(
     return found.filter(pc.and_(pc.equal(found["arm"], arm), pc.greater_equal(found["wall"], wall)))
 
 
-def _parts(rows: pa.Table) -> NDArray[np.int64]:
-    """[n] number of the part of a day since 1970."""
-    micros = rows["time"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
-    return np.asarray(micros // (PART // timedelta(microseconds=1)), dtype=np.int64)
-
-
-def _by_part(task: Task, rows: pa.Table, labels: pa.Table) -> dict[int, NDArray[np.float64]]:
-    """Part -> (wrong, all) of the rows whose label is known; the first answer of a row counts."""
+def judged(task: Task, rows: pa.Table, labels: pa.Table) -> tuple[pa.Table, NDArray[np.bool_]]:
+    """The rows whose label is known, the first answer of each, and which of them were decided wrongly."""
     place = pc.index_in(rows["id"], value_set=labels["id"].combine_chunks())
     known = pc.and_(pc.is_valid(place), pc.is_valid(rows["id"])).to_numpy(zero_copy_only=False)
     rows = rows.filter(pa.array(known))
@@ -114,8 +108,19 @@ def _by_part(task: Task, rows: pa.Table, labels: pa.Table) -> dict[int, NDArray[
     _, first = np.unique(ids, return_index=True)
     label = labels["label"].take(place.filter(pa.array(known))).to_numpy()
     wrong = task.wrong(label, values(rows["prediction"]))
-    parts = _parts(rows)
+    return rows.take(first), np.asarray(wrong[first], dtype=np.bool_)
+
+
+def parts(rows: pa.Table) -> NDArray[np.int64]:
+    """[n] number of the part of a day since 1970."""
+    micros = rows["time"].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
+    return np.asarray(micros // (PART // timedelta(microseconds=1)), dtype=np.int64)
+
+
+def _by_part(task: Task, rows: pa.Table, labels: pa.Table) -> dict[int, NDArray[np.float64]]:
+    """Part -> (wrong, all) of the rows whose label is known."""
+    rows, wrong = judged(task, rows, labels)
+    part = parts(rows)
     return {
-        int(part): np.array([wrong[first][parts[first] == part].sum(), (parts[first] == part).sum()], float)
-        for part in np.unique(parts[first])
+        int(one): np.array([wrong[part == one].sum(), (part == one).sum()], float) for one in np.unique(part)
     }

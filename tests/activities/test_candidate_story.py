@@ -221,6 +221,20 @@ def test_testing_compares_with_the_champion_on_the_same_rows(
     assert loss.n == 8 * toy.ROWS_A_DAY * 9 // 10
 
 
+def test_testing_compares_with_the_anchor_too(world: ToyWorld, idea: Candidate, candidate: Candidate) -> None:
+    """The anchor is held fixed while champions change: here it is another one than the champion."""
+    activity = world.activity("benchmark", "testing", "x-anchor", candidate.id, champion=candidate)
+    activity.__dict__["anchor"] = idea
+    testing_benchmark.main(activity)
+    held = {(m.metric, m.baseline): m for m in world.store.measurements(activity.promotion.id)}
+    assert {key for key in held if key[1] == "anchor"} == {("log_loss", "anchor"), ("auc", "anchor")}
+    against = held["log_loss", "anchor"]
+    assert against.baseline_candidate == idea.id
+    assert against.counts is not None
+    assert against.counts["mean_diff"] == pytest.approx(against.value - against.baseline_value)
+    assert held["log_loss", "champion"].baseline_candidate == candidate.id
+
+
 def test_labels_from_the_future_of_the_promotion_are_not_used(world: ToyWorld, candidate: Candidate) -> None:
     """As of the moment that the last test day ends, its last labels are not known yet."""
     as_of = windows(world.spec, AS_OF).test[1] + timedelta(days=world.spec.windows.sealed_days)

@@ -34,6 +34,24 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         (("rollback", "flight_delay", "--reason", "x"), "is served by nobody, and nobody was before"),
         (("gate", "nothing", "testing"), "there is no model 'nothing'"),
         (("revoke", "flight_delay/testing/none", "--reason", "x"), "has no promotion"),
+        (("aa", "flight_delay"), "has no champion, so there is no traffic to split in two"),
+        (("anchor", "flight_delay", "--candidate", "flight_delay-1"), "has no candidate flight_delay-1"),
+        (("grant", "3", "--reason", "x"), "There is no request number 3"),
+        (("person", "ann", "no/such/key.pub"), "the key no/such/key.pub cannot be read"),
+        (("change-gate", "flight_delay-1", "production", "--reason", "x"), "has no candidate"),
+        (
+            (
+                "override",
+                "flight_delay/testing/none",
+                "--scope",
+                "auc",
+                "--expires",
+                "2027-01-01",
+                "--reason",
+                "x",
+            ),
+            "has no promotion",
+        ),
     ],
 )
 def test_one_sentence_and_a_non_zero_exit(arguments: tuple[str, ...], sentence: str) -> None:
@@ -61,3 +79,52 @@ def test_status_of_nothing() -> None:
 
 def test_down_twice_is_no_error() -> None:
     assert runner.invoke(app, ["down"]).exit_code == 0
+
+
+def test_two_people_change_a_gate_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way: a gate is loosened, nobody passes it, one asks, another grants, and it says so."""
+    import shutil
+
+    from tests.sevenfold.evidence_world import candidate as made_up
+    from tests.sevenfold.evidence_world import private_key, public_key
+
+    from sevenfold import gate_change, lineage
+    from sevenfold.candidate import hash_of_gates
+    from sevenfold.settings import REPOSITORY
+    from sevenfold.store import open_store
+
+    models = tmp_path / "models"
+    shutil.copytree(REPOSITORY / "include/models/flight_delay", models / "flight_delay")
+    monkeypatch.setenv("SEVENFOLD_MODELS", str(models))
+    settings.cache_clear()
+    gates = lineage.gates(models, "flight_delay")
+    hashes = {name: gate.hash for name, gate in gates.items()}
+    known = {"model": "flight_delay", "gates": hashes, "policy_hash": hash_of_gates(hashes)}
+    made = open_store().add_candidate(made_up("a").model_copy(update=known), gates.values())
+    for name in ("ann", "bob"):
+        (tmp_path / name).write_bytes(private_key(name))
+        (tmp_path / f"{name}.pub").write_bytes(public_key(name))
+        assert runner.invoke(app, ["person", name, str(tmp_path / f"{name}.pub")]).exit_code == 0
+
+    def say(*arguments: str) -> str:
+        return " ".join(runner.invoke(app, list(arguments)).output.split())
+
+    ask = ("change-gate", made.id, "production", "--reason", "holidays", "--key", str(tmp_path / "bob"))
+    assert "is the one that" in say(*ask)
+    path = models / "flight_delay/gates/production.yaml"
+    path.write_text(path.read_text().replace("limit: 0.01", "limit: 0.05"))
+    told = say(*ask)
+    assert "errors of canary: limit 0.01 is now 0.05" in told
+    assert "another person grants it: sevenfold grant 1" in told
+    assert "1: gate of flight_delay/production" in say("requests")
+    grant = ("grant", "1", "--reason", "agreed", "--key")
+    assert "somebody else has to grant it" in say(*grant, str(tmp_path / "bob"))
+    assert say(*grant, str(tmp_path / "ann")).startswith("granted: 1: gate of flight_delay/production")
+    assert "nobody waits" in say("requests")
+    store, now = open_store(), lineage.gates(models, "flight_delay")["production"].hash
+    with store.reading() as connection:
+        said = gate_change.accepted(connection, store.people, made, "production")[now]
+    assert said == (
+        "the gate was changed after the candidate was made, as bob asked (holidays) and ann granted (agreed)"
+    )
+    assert "all evidence is as it was written" in say("verify")

@@ -35,7 +35,7 @@ def main(activity: Activity) -> None:
         activity.progress("no champion: nothing compared")
     else:
         champion = Scorer(activity.model_file(activity.champion)).predict(rows)
-        quality.measure_against_champion(activity, sealed, candidate, champion, activity.champion, looks)
+        quality.measure_against(activity, sealed, candidate, champion, activity.champion, uses=looks)
         curves["champion"] = champion
     _plot(activity, sealed, curves)
 

@@ -1,13 +1,15 @@
-"""benchmark: is it as good as the champion? Both score the same days, which it has not learned from."""
+"""benchmark: is it as good as champion and anchor? All score the same days, which it has not learned from."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from sevenfold import page, plots, quality
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
+from sevenfold.candidate import Candidate
 from sevenfold.evaluation import Floats, Interval
 from sevenfold.quality import Rows
 from sevenfold.snapshot import snapshot
@@ -15,7 +17,7 @@ from sevenfold.windows import windows
 
 
 def main(activity: Activity) -> None:
-    """The headline metrics on the test window, alone and as paired differences from the champion."""
+    """The headline metrics on the test window, alone and as paired differences from champion and anchor."""
     spec, as_of = activity.spec, activity.promotion.as_of
     of = windows(spec, as_of)
     data = snapshot(spec, activity.settings.data, activity.progress)
@@ -23,18 +25,29 @@ def main(activity: Activity) -> None:
     test = data.labelled(*of.test, as_of, spec.columns)
     rows = Rows.of(test, of.test)
     activity.progress(f"{test.num_rows:,} labelled rows; look number {looks} at these days")
-    candidate, champion = activity.candidate, activity.champion
+    candidate = activity.candidate
     scored: dict[str, Floats] = {"candidate": Scorer(activity.model_file(candidate)).predict(test)}
     found = quality.measure_alone(activity, rows, scored["candidate"])
     differences: dict[str, Interval] = {}
-    if champion is None:
+    known: dict[str, Floats] = {}
+    for baseline, other in baselines(activity):
+        theirs = known.get(other.id)
+        if theirs is None:
+            theirs = known[other.id] = scored[baseline] = Scorer(activity.model_file(other)).predict(test)
+        against = quality.measure_against(activity, rows, scored["candidate"], theirs, other, baseline)
+        differences |= {f"{metric}, less the {baseline}'s": of for metric, of in against.items()}
+    if not differences:
         activity.progress("no champion: nothing compared")
-    else:
-        scored["champion"] = Scorer(activity.model_file(champion)).predict(test)
-        differences = quality.measure_against_champion(
-            activity, rows, scored["candidate"], scored["champion"], champion
-        )
     report(activity, rows, scored, found, differences)
+
+
+def baselines(activity: Activity) -> list[tuple[Literal["champion", "anchor"], Candidate]]:
+    """Who the candidate is held against: nobody before the first champion."""
+    held: list[tuple[Literal["champion", "anchor"], Candidate | None]] = [
+        ("champion", activity.champion),
+        ("anchor", activity.anchor),
+    ]
+    return [(name, other) for name, other in held if other is not None]
 
 
 def report(
@@ -49,10 +62,11 @@ def report(
         [name.replace("_", " "), of.value, f"{of.low:.4f} to {of.high:.4f}"] for name, of in found.items()
     ]
     cells += [
-        [f"{name.replace('_', ' ')}, less the champion's", of.value, f"{of.low:.4f} to {of.high:.4f}"]
+        [name.replace("_", " "), of.value, f"{of.low:.4f} to {of.high:.4f}"]
         for name, of in differences.items()
     ]
-    against = f"Champion: {activity.champion.id}." if activity.champion else "There is no champion yet."
+    held = [f"{name.capitalize()}: {other.id}." for name, other in baselines(activity)]
+    against = " ".join(held) or "There is no champion yet."
     with tempfile.TemporaryDirectory() as folder:
         task = activity.spec.task
         losses = {name: task.log_loss(rows.label, one, rows.days) for name, one in scored.items()}

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from tests.gate_case import NOW, interval, judged, reading
+from tests.gate_case import CHAMPION, NOW, interval, judged, reading
 
 from sevenfold.measurement import Measurement
 from sevenfold.policy import Metric, Policy, load_policy
@@ -107,7 +107,7 @@ def name(case: tuple[Path, int] | Path) -> str:
 @pytest.mark.parametrize("path", GATES, ids=name)
 def test_a_good_candidate_passes(path: Path) -> None:
     policy = load(path)
-    run = judged(policy, measured(policy), data_now=NOW)
+    run = judged(policy, measured(policy), data_now=NOW, anchor=CHAMPION)
     assert run.verdict is Verdict.SUCCESSFUL, run.reason
 
 
@@ -115,7 +115,7 @@ def test_a_good_candidate_passes(path: Path) -> None:
 def test_each_metric_can_keep_a_candidate_from_passing(case: tuple[Path, int]) -> None:
     path, number = case
     policy = load(path)
-    run = judged(policy, measured(policy, bad=number), data_now=NOW)
+    run = judged(policy, measured(policy, bad=number), data_now=NOW, anchor=CHAMPION)
     print(f"{policy.environment}: {run.verdict}. {run.reason}")
     expected = Verdict.FAILED if policy.metrics[number].critical else Verdict.INCONCLUSIVE
     assert run.verdict is expected
@@ -128,7 +128,7 @@ def test_each_metric_can_keep_a_candidate_from_passing(case: tuple[Path, int]) -
 def test_each_metric_must_be_measured(case: tuple[Path, int]) -> None:
     path, number = case
     policy = load(path)
-    run = judged(policy, measured(policy, missing=number), data_now=NOW)
+    run = judged(policy, measured(policy, missing=number), data_now=NOW, anchor=CHAMPION)
     print(f"{policy.environment}: {run.verdict}. {run.reason}")
     assert run.verdict is Verdict.ERROR
 

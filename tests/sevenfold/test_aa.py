@@ -1,0 +1,116 @@
+"""The champion against itself: independent events show no spread, bursts of one replica do, however long."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.gate_case import live
+
+from sevenfold.aa import FEWEST, Served, by_replica, by_request, read_served, sentence, spread
+from sevenfold.answers import FILE
+from sevenfold.rules.rate_ratio import over_dispersion
+from sevenfold.rules.rule import Unusable
+
+BEGAN = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def counts(bursts: float, lasting: int, seed: int = 1, k: int = 4096) -> np.ndarray:
+    """Intervals of two halves; the rate of each varies by this coefficient, so many intervals at a time."""
+    random = np.random.default_rng(seed)
+    arms = []
+    for _ in range(2):
+        rate = random.gamma(1 / bursts**2, bursts**2, k // lasting).repeat(lasting) if bursts else np.ones(k)
+        arms += [random.poisson(2.0 * rate).astype(float), np.full(k, 200.0)]
+    return np.stack(arms, axis=1)
+
+
+def test_independent_events_show_no_spread() -> None:
+    found = [spread("errors", counts(0.0, 1, seed)).phi or 0.0 for seed in range(20)]
+    assert sum(one > 1.1 for one in found) <= 2
+    assert min(found) >= 1.0
+
+
+def test_bursts_of_one_half_show() -> None:
+    assert (spread("errors", counts(1.0, 1)).phi or 0.0) > 2
+
+
+def test_bursts_that_last_are_seen_in_wider_blocks_only() -> None:
+    """Interval by interval they look nearly independent; over a minute they do not."""
+    lasting = counts(0.5, 32)
+    assert over_dispersion(lasting) < 1.6
+    assert (spread("errors", lasting).phi or 0.0) > 4
+
+
+def test_an_outage_of_both_halves_is_no_spread() -> None:
+    calm = counts(0.0, 1)
+    calm[100:400, (0, 2)] = np.random.default_rng(2).poisson(40.0, (300, 2))
+    assert (spread("errors", calm).phi or 9.0) < 1.1
+
+
+@pytest.mark.parametrize("few", [np.zeros((0, 4)), np.tile([0.0, 9, 0, 9], (500, 1)), counts(0.0, 1)[:40]])
+def test_too_little_says_so(few: np.ndarray) -> None:
+    found = spread("errors", few)
+    assert found.phi is None
+    assert f"{FEWEST} are needed" in found.why_not
+    assert "not known" in sentence(found, None)
+
+
+def served(second: float, replica: str, error: bool = False, slow: bool = False) -> Served:
+    return Served(BEGAN + timedelta(seconds=second), replica, error, slow)
+
+
+def test_answers_are_split_by_the_replica_that_gave_them() -> None:
+    answers = [
+        served(0.0, "a", error=True),
+        served(0.5, "b"),
+        served(1.9, "a", slow=True),
+        served(2.1, "b", error=True),
+        served(2.2, "c"),
+    ]
+    found = by_replica(answers, timedelta(seconds=2))
+    assert found["errors"].tolist() == [[1, 2, 0, 1], [0, 1, 1, 1]]
+    assert found["slow"].tolist() == [[1, 2, 0, 1], [0, 1, 0, 1]]
+    with pytest.raises(Unusable, match="1 replica has answered"):
+        by_replica([one for one in answers if one.replica == "a"], timedelta(seconds=2))
+
+
+def test_all_rows_of_a_request_are_on_one_side() -> None:
+    """Rows that are wrong together are no independent rows: a split by row would hide it."""
+    random = np.random.default_rng(3)
+    request = [f"q{number // 8}" for number in range(16_000)]
+    wrong = np.repeat(random.random(2000) < 0.2, 8)
+    part = np.arange(16_000) // 160
+    assert (spread("wrong_labels", by_request(request, wrong, part)).phi or 0.0) > 4
+    each = [f"q{number}" for number in range(16_000)]
+    alone = by_request(each, random.random(16_000) < 0.2, part)
+    assert (spread("wrong_labels", alone).phi or 9.0) < 1.5
+
+
+def test_only_the_champions_live_answers_are_read(tmp_path: Path) -> None:
+    line = {
+        "t": "2026-11-23T00:00:01.000Z", "path": "/v2/models/toy/infer", "status": 200, "us": 5000,
+        "cluster": "toy-1.live", "host": "127.0.0.1:9001",
+    }  # fmt: skip
+    lines = [
+        line | {"status": 503, "us": 200_000},
+        line | {"cluster": "toy-2.live"},
+        line | {"cluster": "toy-1.staging"},
+        line | {"path": "/v2/models/other/infer"},
+        line | {"host": None},
+        line | {"t": "2026-11-22T00:00:01.000Z"},
+        {"torn": 1},
+    ]
+    (tmp_path / FILE).write_text("\n".join(map(json.dumps, lines)) + "\n{torn")
+    (found,) = read_served(tmp_path, "toy", "toy-1", 100.0, BEGAN)
+    assert (found.replica, found.error, found.slow) == ("127.0.0.1:9001", True, True)
+    assert read_served(tmp_path / "none", "toy", "toy-1", 100.0, BEGAN) == []
+
+
+def test_the_sentence_says_what_it_means_for_the_gate() -> None:
+    found = spread("errors", counts(1.0, 1))
+    assert "the gate says 1, which is too little" in sentence(found, live())
+    assert "the gate says 9, which is enough" in sentence(found, live(over_dispersion=9))
