@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sevenfold.evaluation import Floats
 from sevenfold.spec import ModelSpec
 from sevenfold.tabular import Encoder
 from sevenfold.training import Epoch, Examples, Fitted, TrainingSettings, fit
@@ -36,6 +37,15 @@ class Learned:
     """As training left it."""
     encoder: Encoder
     fitted: Fitted
+
+    def predict(self, rows: pa.Table) -> Floats:
+        """The network's own predictions, before any export: [n] or [n, K], as its task says."""
+        import torch
+
+        numeric, categorical = (torch.from_numpy(values) for values in self.encoder.encode(rows))
+        with torch.inference_mode():
+            found: Floats = self.encoder.task.served(self.network(numeric, categorical)).numpy()
+        return found
 
 
 def learn(
@@ -113,8 +123,12 @@ def learn_from_files(
 def settings_for(rows: int, hyperparameters: Mapping[str, Any], seed: int) -> TrainingSettings:
     """The settings of training on so many rows."""
     settings = TrainingSettings.of(hyperparameters, seed)
-    fitting_batch = max(SMALLEST_BATCH, rows // FEWEST_STEPS)
-    return replace(settings, batch_size=min(settings.batch_size, fitting_batch))
+    return replace(settings, batch_size=min(settings.batch_size, largest_batch(rows)))
+
+
+def largest_batch(rows: int) -> int:
+    """The largest batch that leaves an epoch of so many rows enough steps."""
+    return max(SMALLEST_BATCH, rows // FEWEST_STEPS)
 
 
 def _encoder(spec: ModelSpec, pieces: Iterator[pa.Table]) -> Encoder:

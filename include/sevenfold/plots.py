@@ -115,6 +115,29 @@ def intervals(
     return Path(path)
 
 
+def bundle(
+    path: Path | str,
+    lines: Sequence[tuple[Sequence[float], Sequence[float], str]],
+    title: str,
+    xlabel: str,
+    ylabel: str,
+) -> Path:
+    """Many lines (x, y, kind) of few kinds: one colour and one entry of the legend for each kind."""
+    with _axes(path) as axes:
+        kinds = list(dict.fromkeys(kind for _, _, kind in lines))
+        for x, y, kind in lines:
+            number = kinds.index(kind)
+            style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+            axes.plot(x, y, alpha=0.7, linewidth=1.2, **style)
+        for number, kind in enumerate(kinds):
+            style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+            axes.plot([], [], label=kind, **style)
+        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        if kinds:
+            axes.legend(loc="upper right")
+    return Path(path)
+
+
 def calibration(
     path: Path | str,
     curves: Mapping[str, Sequence[CalibrationBin]],

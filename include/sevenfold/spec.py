@@ -46,15 +46,6 @@ Names = Annotated[tuple[str, ...], AfterValidator(_unique)]
 EntryPoint = Annotated[str, AfterValidator(_entry_point)]
 
 
-class Privacy(Part):
-    """What logs may keep of the people behind the rows."""
-
-    personal: Names = ()
-    """Features that say something about a person: no log may keep them as they came."""
-    retention_days: Annotated[int, Field(ge=1)] = 400
-    """Logs of predictions and labels are deleted so long after their last line."""
-
-
 class Features(Part):
     """What a client sends with a request, in this order."""
 
@@ -126,6 +117,19 @@ class Hyperparameter(Part):
     choices: tuple[float | int | str, ...] = ()
 
 
+class Search(Part):
+    """How much the search for settings before each training may cost, unless a run says otherwise."""
+
+    trials: Annotated[int, Field(ge=0)] = 0
+    """Trainings on the sample; 0: the settings are taken as they are."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """None begins after so many minutes of searching."""
+    rows: Annotated[int, Field(ge=100)] = 20_000
+    """Size of the sample."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes that share the search; each trains on one core."""
+
+
 class Resources(Part):
     """What an activity's pod may use, in Kubernetes' units."""
 
@@ -176,9 +180,9 @@ class ModelSpec(Part):
     windows: Windows = Windows()
     entry_points: dict[Name, EntryPoint]
     hyperparameters: dict[Name, Hyperparameter]
+    search: Search = Search()
     resources: dict[str, Resources] = {}
     serving: Serving
-    privacy: Privacy = Privacy()
     schedule: str | None = None
     """Cron expression of regular training, in the time zone UTC; null: only alarms and people start it."""
     folder: Path = Path()
@@ -204,9 +208,6 @@ class ModelSpec(Part):
         both = sorted(set(self.features.numeric) & set(self.features.categorical))
         if both:
             raise ValueError(f"features named as numeric and as categorical: {', '.join(both)}")
-        unknown = sorted(set(self.privacy.personal) - set(self.columns))
-        if unknown:
-            raise ValueError(f"privacy names as personal what is no feature: {', '.join(unknown)}")
         missing = sorted({"data", "network"} - set(self.entry_points))
         if missing:
             raise ValueError(f"entry_points lacks {' and '.join(missing)}")

@@ -32,11 +32,11 @@ PROMOTING = ENVIRONMENTS[:-1]
 
 SHAPES = {
     "development": "admit > select > version > gate > promote > close",
-    "training": "admit > train > benchmark > gate > promote > close",
+    "training": "admit > search > train > benchmark > gate > promote > close",
     "testing": "admit > adversarial+benchmark+contract+resources+validate_data+validate_model "
     "> gate > promote > close",
     "staging": "admit > end_to_end+monitoring_check > load_test > canary > gate > promote > close",
-    "preproduction": "admit > fairness+final_validation+security+shadow > gate > promote > close",
+    "preproduction": "admit > fairness+final_validation+shadow > gate > promote > close",
     "production": "admit > approve > serve > canary > gate > take_over > promote+roll_back > close",
     "monitoring": "admit > feedback > ab_analysis+drift+monitor > retraining_trigger > dashboards > finish "
     "> close",
@@ -183,13 +183,49 @@ def test_it_survives_serialisation(bag: DagBag, dag_id: str) -> None:
         ({"hyperparameters": {"lerning_rate": 1}}, "lerning_rate"),
         ({"candidate": "../../etc"}, "does not match"),
         ({"seed": "x"}, "is not of type"),
+        ({"seed": -1}, "-1 is less than the minimum of 0"),
+        ({"search_trials": -1}, "-1 is less than the minimum of 0"),
+        ({"search_trials": 2.5}, "2.5 is not of type"),
+        ({"search_minutes": 0}, "0 is less than or equal to the minimum of 0"),
+        ({"search_minutes": 101}, "101 is greater than the maximum of 100"),
     ],
 )
 def test_the_form_refuses_what_cannot_be_meant(bag: DagBag, given: dict[str, Any], said: str) -> None:
-    dag = bag.dags[f"{MODELS[0]}.training"]
-    with pytest.raises(ValueError, match=said):
-        dag.params.deep_merge(given) if hasattr(dag.params, "deep_merge") else dag.params.update(given)
-        dag.params.validate()
+    assert said in refused(bag.dags[f"{MODELS[0]}.training"], given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"sample_rows": 5}, "sample_rows: 5 is less than the minimum of 1000"),
+        ({"sample_rows": 10**9}, "sample_rows: 1000000000 is greater than the maximum of 1000000"),
+        ({"sample_rows": "all"}, "sample_rows: 'all' is not of type 'null', 'integer'"),
+        ({"search_trials": 10_001}, "search_trials: 10001 is greater than the maximum of 10000"),
+        ({"search_minutes": -1}, "search_minutes: -1 is less than or equal to the minimum of 0"),
+        ({"seed": 2**40}, "seed: 1099511627776 is greater than the maximum of 2147483647"),
+    ],
+)
+def test_the_form_of_development_refuses_in_one_sentence(
+    bag: DagBag, given: dict[str, Any], said: str
+) -> None:
+    dag = bag.dags[f"{MODELS[0]}.development"]
+    first, *_ = refused(dag, given).split("\n\n")
+    assert said in first
+    assert "\n" not in first
+    fields = dag.params.dump()
+    assert set(fields) == {
+        *("candidate", "as_of", "reason"),
+        *("sample_rows", "hyperparameters", "search_trials", "search_minutes", "seed"),
+    }
+
+
+def refused(dag: DAG, given: dict[str, Any]) -> str:
+    """What the form says to these values."""
+    params = copy.deepcopy(dag.params)
+    with pytest.raises(ValueError) as error:
+        params.update(given)
+        params.validate()
+    return str(error.value)
 
 
 PARSE = """

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sevenfold import artefact, lineage, plots, quality, tracking, training
+from sevenfold import artefact, lineage, plots, quality, search, tracking, training
 from sevenfold.activity import Activity, run
+from sevenfold.beforehand import claim
 from sevenfold.candidate import Candidate, hash_of_gates
 from sevenfold.errors import SevenfoldError
 from sevenfold.evaluation import Interval
@@ -25,7 +26,7 @@ def main(activity: Activity) -> None:
     spec, promotion = activity.spec, activity.promotion
     seed = int(promotion.params.get("seed", 0))
     parent = idea(activity)
-    hyperparameters = chosen(activity, parent)
+    hyperparameters = search.found(activity) or chosen(activity, parent)
     of = windows(spec, promotion.as_of, _months(activity))
     with activity.phase("reading the rows"):
         data = snapshot(spec, activity.settings.data, activity.progress)
@@ -71,6 +72,7 @@ def main(activity: Activity) -> None:
         rows = Rows.of(test, of.test)
         prediction = artefact.Scorer(activity.model_file(candidate)).predict(test)
         activity.store.set_promotion_candidate(promotion.id, candidate.id)
+        claim(activity, candidate)
         found = quality.measure_alone(activity, rows, prediction)
         activity.measure("checkpoint_verified", 0 if verified else 1, unit="checks", n=1)
         changed = lineage.code().changed
