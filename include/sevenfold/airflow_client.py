@@ -129,6 +129,7 @@ class AirflowClient:
 
 def _detail(answer: httpx.Response) -> str:
     try:
-        return str(answer.json().get("detail", answer.text))[:500]
+        detail = str(answer.json().get("detail", answer.text))
+        return detail.split("\n\n", maxsplit=1)[0][:500]  # the rest of a wrong field is its schema
     except (ValueError, AttributeError):
         return answer.text[:500]

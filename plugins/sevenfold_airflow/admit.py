@@ -73,6 +73,7 @@ class AdmitOperator(BaseOperator):
         with as_airflow_sees_it():
             spec, store = load_spec(self.model), open_store()
             try:
+                require_known(self.dag, context["params"])
                 promotion = admit(
                     store,
                     spec,
@@ -151,6 +152,14 @@ def find_subject(store: Store, spec: ModelSpec, environment: str, wish: Wish, ho
     _require_passed(store, newest, environment)
     came = f"promoted out of {previous(environment)}"
     return Subject(newest.id, wish.as_of or newest.as_of, wish.reason or came, older=tuple(older))
+
+
+def require_known(dag: Any, given: Mapping[str, Any]) -> None:
+    """Raises NotAdmitted for a value that is no field of the form: a misspelt one would change nothing."""
+    unknown = sorted(set(given) - set(dag.params))
+    if unknown:
+        known = ", ".join(sorted(dag.params))
+        raise NotAdmitted(f"the form of {dag.dag_id} has no field {unknown[0]!r}; it has {known}")
 
 
 def wish_of(spec: ModelSpec, params: Mapping[str, Any]) -> Wish:

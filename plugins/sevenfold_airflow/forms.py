@@ -6,11 +6,17 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from sevenfold.spec import Hyperparameter, ModelSpec
+from sevenfold import rehearsal
+from sevenfold.spec import Hyperparameter, ModelSpec, Search
+
+LONGEST_SEARCH = 100
+"""Minutes: a pod runs for two hours at most."""
+MOST_TRIALS = 10_000
+LARGEST_SEED = 2**31 - 1
 
 
 def training_fields(spec: ModelSpec) -> dict[str, Param]:
-    """What a full training may be told: the window, the hyperparameters, the seed."""
+    """What a full training may be told: window, hyperparameters, how long to search for them, the seed."""
     return {
         "window_months": Param(
             None,
@@ -21,22 +27,50 @@ def training_fields(spec: ModelSpec) -> dict[str, Param]:
             description="Train on the last so many months only; empty: on all that is there",
         ),
         "hyperparameters": hyperparameters(spec),
+        **search_budget(spec.search),
         "seed": seed(),
     }
 
 
 def sample_fields(spec: ModelSpec) -> dict[str, Param]:
-    """What development may be told: how many rows its sample has, the hyperparameters, the seed."""
+    """What development may be told: how many rows its sample has, hyperparameters, search budget, seed."""
     return {
         "sample_rows": Param(
             None,
             type=["null", "integer"],
-            minimum=1000,
+            minimum=rehearsal.SMALLEST_SAMPLE,
+            maximum=rehearsal.LARGEST_SAMPLE,
             title="Sample size",
-            description="Rows to try ideas on; empty: what the activity takes by itself",
+            description=f"Rows to try ideas on, {rehearsal.SMALLEST_SAMPLE:,} to "
+            f"{rehearsal.LARGEST_SAMPLE:,}; empty: {rehearsal.SAMPLE_ROWS:,}",
         ),
         "hyperparameters": hyperparameters(spec),
+        **search_budget(rehearsal.SEARCH),
         "seed": seed(),
+    }
+
+
+def search_budget(usual: Search) -> dict[str, Param]:
+    """How long to search for better hyperparameters: in trials, in minutes, or whichever ends first."""
+    minutes = f"{usual.minutes:g}" if usual.minutes is not None else "no limit"
+    return {
+        "search_trials": Param(
+            None,
+            type=["null", "integer"],
+            minimum=0,
+            maximum=MOST_TRIALS,
+            title="Search: trials",
+            description=f"Settings to try, 0 to {MOST_TRIALS:,}; 0: none, they are taken as they are; "
+            f"empty: {usual.trials}",
+        ),
+        "search_minutes": Param(
+            None,
+            type=["null", "number"],
+            exclusiveMinimum=0,
+            maximum=LONGEST_SEARCH,
+            title="Search: minutes",
+            description=f"No trial begins after so many minutes, up to {LONGEST_SEARCH}; empty: {minutes}",
+        ),
     }
 
 
@@ -49,7 +83,7 @@ def hyperparameters(spec: ModelSpec) -> Param:
         properties={name: _property(setting) for name, setting in spec.hyperparameters.items()},
         additionalProperties=False,
         title="Hyperparameters",
-        description=f"Those to change, as JSON; the model's own are {names}",
+        description=f"Those to set, as JSON, which are then not searched; the model's own are {names}",
     )
 
 
@@ -59,8 +93,9 @@ def seed() -> Param:
         None,
         type=["null", "integer"],
         minimum=0,
+        maximum=LARGEST_SEED,
         title="Seed",
-        description="Start of all chance; empty: always the same",
+        description=f"Start of all chance, 0 to {LARGEST_SEED:,}; empty: 0",
     )
 
 

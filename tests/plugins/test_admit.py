@@ -18,7 +18,7 @@ from sevenfold_airflow.admit import AdmitOperator
 
 
 def admit(environment: str, run: str = "run-1", how: str = "asset_triggered", **params: Any) -> None:
-    with DAG(f"toy.{environment}", schedule=None):
+    with DAG(f"toy.{environment}", schedule=None, params=dict.fromkeys(params)):
         task = AdmitOperator(task_id="admit", model="toy", environment=environment)
     task.execute(context(task, run, params=params, run_type=how))
 
@@ -171,3 +171,11 @@ def test_development_begins_with_nothing(world: World) -> None:
     admit("development", how="manual", as_of="2020-02-01", sample_rows=2000)
     begun = last(world, "development")
     assert (begun.candidate, begun.params, begun.requested_by) == (None, {"sample_rows": 2000}, "ada")
+
+
+def test_a_misspelt_field_is_refused_and_not_ignored(world: World) -> None:
+    with DAG("toy.development", schedule=None, params={"sample_rows": None, "seed": None}):
+        task = AdmitOperator(task_id="admit", model="toy", environment="development")
+    with pytest.raises(AirflowFailException, match="has no field 'sample_row'; it has sample_rows, seed"):
+        task.execute(context(task, "run-1", params={"sample_row": 2000}, run_type="manual"))
+    assert world.store.promotions("toy") == []
