@@ -1,9 +1,9 @@
 """Staging: the candidate as a service, in a small mirror of production that no user meets.
 
-It starts when a candidate was promoted out of testing. The candidate is deployed behind a gateway, a day of
-requests is followed to their log lines and labels, and in a mirror monitoring must notice what is planted.
-Then, undisturbed, it takes the promised load in turns with the champion and climbs to the knee, and the
-canary of production is rehearsed.
+It starts when a candidate was promoted out of testing. The candidate is deployed behind a gateway; a day of
+requests must come out of monitoring as it went in, byte for byte at every hop; and in a mirror monitoring
+must notice what is planted. Then, undisturbed, it takes the promised load in turns with the champion and
+climbs to the knee, and the canary of production is rehearsed.
 
 **Green**: preproduction begins. **Red**: as a service the candidate is wrong, slow or breaks; users have
 seen nothing. **Pink**: held for a person.
@@ -14,13 +14,9 @@ from sevenfold_airflow.rail import EVERY_SLOT, activity, admit, all_models, envi
 
 for spec in all_models():
     with environment_dag(spec, "staging", __doc__, assets.promoted(spec.name, "testing")):
+        start = admit()
         # measures time, so nothing else may run beside it
         load_test = activity("load_test", image="loadtest", pool_slots=EVERY_SLOT)
-        (
-            admit()
-            >> [activity("end_to_end"), activity("monitoring_check", image="quality")]
-            >> load_test
-            >> activity("canary", image="loadtest")
-            >> gate()
-            >> promote()
-        )
+        start >> activity("end_to_end") >> activity("data_flow") >> load_test
+        start >> activity("monitoring_check", image="quality") >> load_test
+        load_test >> activity("canary", image="loadtest") >> gate() >> promote()
