@@ -106,6 +106,7 @@ class Scorer:
         except Exception as error:  # onnxruntime has one class for each of a dozen reasons
             raise BadColumns(f"{path} is not an ONNX model that can be loaded: {error}") from None
         self._session: Any = session
+        self._inputs = {node.name for node in session.get_inputs()}  # without categories there is one
         self.encoder = Encoder.from_session(session, str(path))
 
     @property
@@ -120,10 +121,11 @@ class Scorer:
     def run(self, numeric: NDArray[np.float32], categorical: NDArray[np.int64]) -> NDArray[np.float32]:
         """What is served for encoded rows, computed in pieces so that memory stays small."""
         output = self.task.output
+        given = {"numeric": numeric, "categorical": categorical}
         pieces = [
             self._session.run(
                 [output.name],
-                {"numeric": numeric[i : i + BATCH], "categorical": categorical[i : i + BATCH]},
+                {name: of[i : i + BATCH] for name, of in given.items() if name in self._inputs},
             )[0]
             for i in range(0, len(numeric), BATCH)
         ]

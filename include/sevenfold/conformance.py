@@ -171,7 +171,8 @@ class Conformance:
         yield "what is no JSON", "{"
         yield "a list instead of an object", "[]"
         yield "a request without inputs", "{}"
-        yield "one tensor where two are needed", json.dumps({"inputs": fine["inputs"][:1]})
+        if len(fine["inputs"]) > 1:
+            yield "one tensor where two are needed", json.dumps({"inputs": fine["inputs"][:1]})
         yield "an unknown key", json.dumps(fine | {"surprise": 1})
         for what, change in (
             ("no rows", {"shape": [0, len(self.encoder.numeric)], "data": []}),
