@@ -26,6 +26,7 @@ positive: heads
 features:
   numeric: [height, width]
   categorical: [colour]
+  known_at: {time: [height, width, colour]}
 groups: [colour]
 data:
   source: made up

@@ -121,7 +121,7 @@ class Scorer:
     def run(self, numeric: NDArray[np.float32], categorical: NDArray[np.int64]) -> NDArray[np.float32]:
         """What is served for encoded rows, computed in pieces so that memory stays small."""
         output = self.task.output
-        given = {"numeric": numeric, "categorical": categorical}
+        given: dict[str, NDArray[Any]] = {"numeric": numeric, "categorical": categorical}
         pieces = [
             self._session.run(
                 [output.name],

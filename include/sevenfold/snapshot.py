@@ -50,6 +50,10 @@ class BadData(SevenfoldError):
     """Data that do not fit the spec, or files that do not fit the manifest."""
 
 
+class Leak(BadData):
+    """Rows with a feature that nobody knows yet when the prediction is made."""
+
+
 class Snapshot:
     """One immutable snapshot; reads only the days and columns that are asked for, each file verified."""
 
@@ -241,8 +245,9 @@ def check(spec: ModelSpec, rows: pa.Table, labels: pa.Table) -> tuple[pa.Table, 
     """Rows and labels in order, labels with `time` and `day` of their row, columns of the right types.
 
     Raises:
-        BadData: naming the first column that is missing or of the wrong type, a label that is none of the
-            task's, or the label without a row.
+        BadData: naming the first column that is missing or of the wrong type, an id that comes twice, or the
+            label that is without a row, none of the task, or known before its row.
+        Leak: a feature of a row is known later than the row's prediction is made.
     """
     instant = pa.types.is_timestamp
     kinds: list[tuple[str, pa.Table, str, Callable[[pa.DataType], bool], str]] = [
@@ -251,6 +256,7 @@ def check(spec: ModelSpec, rows: pa.Table, labels: pa.Table) -> tuple[pa.Table, 
         ("rows", rows, "day", pa.types.is_date32, "a date"),
         *(("rows", rows, name, _is_number, "a number") for name in spec.numeric),
         *(("rows", rows, name, _is_text, "text") for name in (*spec.categorical, *spec.groups)),
+        *(("rows", rows, name, instant, "a time") for name in spec.features.known_at),
         ("labels", labels, "id", _is_text, "text"),
         ("labels", labels, "label", _is_number, "a number"),
         ("labels", labels, "known_at", instant, "a time"),
@@ -261,6 +267,10 @@ def check(spec: ModelSpec, rows: pa.Table, labels: pa.Table) -> tuple[pa.Table, 
         found = content.schema.field(name).type
         if not fits(found):
             raise BadData(f"column {name} of the {table} of {spec.name} must be {wanted}, but is {found}")
+    for table, content in (("rows", rows), ("labels", labels)):
+        if twice := _twice(content["id"]):
+            raise BadData(f"the {table} of {spec.name} have the id {twice} more than once")
+    refuse_leaks(spec, rows)
     if complaint := spec.task.complaint(np.asarray(labels["label"], np.float64)):
         raise BadData(f"the labels of {spec.name} {complaint}")
     where = pc.index_in(labels["id"], value_set=rows["id"].combine_chunks())
@@ -269,14 +279,57 @@ def check(spec: ModelSpec, rows: pa.Table, labels: pa.Table) -> tuple[pa.Table, 
         raise BadData(f"the labels of {spec.name} name a row that does not exist: {stray}")
     for name in ("time", "day"):
         labels = labels.append_column(name, rows[name].take(where))
+    early = labels.filter(pc.less_equal(labels["known_at"], labels["time"]))
+    if early.num_rows:
+        raise BadData(
+            f"the label of row {early['id'][0]} of {spec.name} is known at {early['known_at'][0]}, and its "
+            f"prediction is made at {early['time'][0]}: there is nothing to predict"
+        )
     order = [("day", "ascending"), ("time", "ascending"), ("id", "ascending")]
     return rows.sort_by(order), labels.select(["id", "time", "label", "known_at", "day"]).sort_by(order)
 
 
+def refuse_leaks(spec: ModelSpec, rows: pa.Table) -> None:
+    """Refuses rows with a feature that is known later than at their `time`, or without saying when.
+
+    Raises:
+        Leak: naming the first such row and its features.
+    """
+    for source, features in spec.features.known_at.items():
+        known = rows[source]
+        late = rows.filter(pc.greater(known, rows["time"]))
+        if late.num_rows:
+            raise Leak(
+                f"{', '.join(features)} of {spec.name} would leak: {source} of row {late['id'][0]} is "
+                f"{late[source][0]}, and its prediction is made at {late['time'][0]} "
+                f"({late.num_rows:,} of {rows.num_rows:,} rows)"
+            )
+        unsaid = rows.filter(pc.is_null(known)) if known.null_count else rows.slice(0, 0)
+        for name in features:
+            told = unsaid.filter(
+                pc.is_valid(pc.if_else(pc.is_null(unsaid[name], nan_is_null=True), None, True))
+            )
+            if told.num_rows:
+                raise Leak(
+                    f"{name} of {spec.name} may leak: row {told['id'][0]} has a value and no {source}, so "
+                    f"nobody can say when it was known ({told.num_rows:,} of {rows.num_rows:,} rows)"
+                )
+
+
+def _twice(ids: pa.ChunkedArray) -> str | None:
+    """An id that comes more than once."""
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return None
+    counted = ids.value_counts()
+    which = pc.index(pc.greater(counted.field("counts"), 1), True)
+    return str(counted.field("values")[which.as_py()])
+
+
 def _recipe(spec: ModelSpec) -> str:
-    """SHA-256 of what makes the data: format, version of the source, data code, covered days, columns."""
+    """SHA-256 of what makes the data: format, version of the source, code, covered days, columns."""
     version = metadata.version(spec.data.package) if spec.data.package else ""
     parts = [str(FORMAT), version, str(spec.data.starts), str(spec.data.ends), *spec.columns, *spec.groups]
+    parts += [f"{source}: {' '.join(names)}" for source, names in spec.features.known_at.items()]
     parts += [(spec.folder / name).read_text() for name in spec.data.code]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -46,11 +46,38 @@ Names = Annotated[tuple[str, ...], AfterValidator(_unique)]
 EntryPoint = Annotated[str, AfterValidator(_entry_point)]
 
 
+RESERVED = frozenset({"id", "time", "day", "label", "known_at", "prediction", "score"})
+"""Columns of rows, labels and logs that are Sevenfold's own."""
+
+
 class Features(Part):
     """What a client sends with a request, in this order."""
 
     numeric: Annotated[Names, Field(min_length=1)]
     categorical: Names = ()
+    known_at: dict[str, Annotated[Names, Field(min_length=1)]]
+    """By column of the rows that holds a time, the features that are known from then on. `time` itself, the
+    moment of the prediction, is one. Every feature has one, and a snapshot refuses rows where it is later."""
+
+    @model_validator(mode="after")
+    def _none_leaks(self) -> Features:
+        both = sorted(set(self.numeric) & set(self.categorical))
+        if both:
+            raise ValueError(f"features named as numeric and as categorical: {', '.join(both)}")
+        features = self.numeric + self.categorical
+        reserved = sorted(set(features) & RESERVED)
+        if reserved:
+            raise ValueError(f"{', '.join(reserved)} cannot be a feature: the name is taken")
+        known = [name for names in self.known_at.values() for name in names]
+        twice = sorted({name for name in known if known.count(name) > 1})
+        if twice:
+            raise ValueError(f"known_at names twice: {', '.join(twice)}")
+        unsaid, stray = sorted(set(features) - set(known)), sorted(set(known) - set(features))
+        if unsaid:
+            raise ValueError(f"known_at does not say when these are known: {', '.join(unsaid)}")
+        if stray:
+            raise ValueError(f"known_at names what is no feature: {', '.join(stray)}")
+        return self
 
 
 class Data(Part):
@@ -205,9 +232,8 @@ class ModelSpec(Part):
 
     @model_validator(mode="after")
     def _names_agree(self) -> ModelSpec:
-        both = sorted(set(self.features.numeric) & set(self.features.categorical))
-        if both:
-            raise ValueError(f"features named as numeric and as categorical: {', '.join(both)}")
+        if self.target in self.columns:
+            raise ValueError(f"the target {self.target} is among the features")
         missing = sorted({"data", "network"} - set(self.entry_points))
         if missing:
             raise ValueError(f"entry_points lacks {' and '.join(missing)}")

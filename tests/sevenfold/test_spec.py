@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.toy import MODEL_YAML, spec_in
 
+from sevenfold import tasks
 from sevenfold.errors import SevenfoldError
 from sevenfold.spec import UnknownModel, load_spec, models
 from sevenfold.strict_yaml import InvalidFile
@@ -25,12 +26,12 @@ def test_the_flight_model_loads_and_its_entry_points_exist() -> None:
     ("old", "new", "line", "key", "what"),
     [
         ("owner: tests", "ownr: tests", 3, "ownr", "unknown key"),
-        ("holdout_days: 12", "holdout_days: twelve", 17, "windows.holdout_days", "valid integer"),
-        ("sealed_days: 4", "sealed_days: 12", 17, "windows", "fewer than holdout_days"),
+        ("holdout_days: 12", "holdout_days: twelve", 18, "windows.holdout_days", "valid integer"),
+        ("sealed_days: 4", "sealed_days: 12", 18, "windows", "fewer than holdout_days"),
         ("[height, width]", "[height, height]", 9, "features.numeric", "named twice: height"),
-        ("tests.toy:build", "tests.toy", 19, "entry_points.data", "is no entry point"),
+        ("tests.toy:build", "tests.toy", 20, "entry_points.data", "is no entry point"),
         ("task: binary_classification", "task: magic", 5, "task", "binary_classification"),
-        ("  categorical: [colour]", "  categorical: [width]", 1, "the whole file", "numeric and as categ"),
+        ("  categorical: [colour]", "  categorical: [width]", 8, "features", "numeric and as categ"),
         ("name: toy", "name: [toy", 1, "", "not valid YAML"),
     ],
 )
@@ -46,6 +47,54 @@ def test_an_error_names_file_line_and_key(
     assert what in message
     if key:
         assert f"line {line}," in message
+
+
+REGRESSION = "task: regression\ntarget: heads\nunit: heads\ntolerance: 2"
+CLASSES = "task: multiclass_classification\ntarget: heads\nclasses: [heads, tails, edge]"
+
+
+@pytest.mark.parametrize(
+    ("said", "name", "output"),
+    [
+        (REGRESSION, "regression", ("prediction", ("mean", "spread"))),
+        (CLASSES, "multiclass_classification", ("probabilities", ("heads", "tails", "edge"))),
+    ],
+)
+def test_a_task_is_made_of_what_the_spec_says(
+    tmp_path: Path, said: str, name: str, output: tuple[str, tuple[str, ...]]
+) -> None:
+    binary = "task: binary_classification\ntarget: heads\npositive: heads"
+    task = spec_in(tmp_path, MODEL_YAML.replace(binary, said)).task
+    assert (task.name, (task.output.name, task.output.columns)) == (name, output)
+    assert tasks.of(task.described()) == task
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("positive: heads\n", "", "task binary_classification needs positive"),
+        (
+            "positive: heads\n",
+            "positive: heads\nclasses: [a, b, c]\n",
+            "binary_classification has no classes",
+        ),
+        ("positive: heads\n", "positive: heads\ntolerance: 2\n", "binary_classification has no tolerance"),
+        ("task: binary_classification", "task: regression", "task regression has no positive"),
+        ("tolerance: 2", "tolerance: 0", "greater than 0"),
+        ("classes: [heads, tails, edge]", "classes: [heads, tails]", "at least three different names"),
+    ],
+)
+def test_a_task_needs_its_own_settings_and_no_others(
+    tmp_path: Path, old: str, new: str, sentence: str
+) -> None:
+    text = MODEL_YAML
+    for said in (REGRESSION, CLASSES):
+        if old in said:
+            binary = "task: binary_classification\ntarget: heads\npositive: heads"
+            text = MODEL_YAML.replace(binary, said)
+    assert old in text
+    with pytest.raises(InvalidFile, match=sentence):
+        spec_in(tmp_path, text.replace(old, new, 1))
 
 
 def test_unknown_models_entry_points_and_foreign_names_are_refused(tmp_path: Path) -> None:

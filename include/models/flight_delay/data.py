@@ -33,7 +33,8 @@ def build(progress: Callable[[str], None] = print) -> tuple[pa.Table, pa.Table]:
     """All rows and all labels, in the order of time.
 
     Returns:
-        Rows (id, time, day, flight, tailnum, the features, the groups), one a flight, cancelled ones too; and
+        Rows (id, time, day, times at which features are known, flight, tailnum, the features, the groups),
+        one a flight, cancelled ones too; and
         labels (id, label, known_at), one a flight that arrived: 1 if more than 15 minutes late, known at its
         arrival.
     """
@@ -70,19 +71,18 @@ def assemble(tables: dict[str, pa.Table]) -> tuple[pa.Table, pa.Table]:
     departure_delay, arrival_delay = _floats(flights["dep_delay"]), _floats(flights["arr_delay"])
     arrived = _shifted(arrives, arrival_delay)
 
-    past = features.recent(
-        features.Flights(
-            departs=departs,
-            departed=_shifted(departs, departure_delay),
-            arrived=arrived,
-            departure_delay=departure_delay,
-            arrival_delay=arrival_delay,
-            origin=_codes(flights["origin"]),
-            carrier=_codes(flights["carrier"]),
-            destination=_codes(flights["dest"]),
-            aircraft=_codes(flights["tailnum"]),
-        )
+    events = features.Flights(
+        departs=departs,
+        departed=_shifted(departs, departure_delay),
+        arrived=arrived,
+        departure_delay=departure_delay,
+        arrival_delay=arrival_delay,
+        origin=_codes(flights["origin"]),
+        carrier=_codes(flights["carrier"]),
+        destination=_codes(flights["dest"]),
+        aircraft=_codes(flights["tailnum"]),
     )
+    weather, reported = _weather(flights, tables["weather"])
     tod_sin, tod_cos = features.circle((_ints(flights["hour"]) * 60 + _ints(flights["minute"])) / 1440)
     numeric: dict[str, NDArray[np.floating]] = {
         "sched_elapsed": (arrives - departs).astype(np.float64),
@@ -90,16 +90,17 @@ def assemble(tables: dict[str, pa.Table]) -> tuple[pa.Table, pa.Table]:
         "tod_sin": tod_sin,
         "tod_cos": tod_cos,
         **_aircraft(flights, tables["planes"]),
-        **_weather(flights, tables["weather"]),
-        **past,
+        **weather,
+        **features.recent(events),
     }
-    time = pa.array(departs * 60_000_000, pa.int64()).cast(pa.timestamp("us", tz="UTC"))
     ids = _ids(flights)
     rows = pa.table(
         {
             "id": ids,
-            "time": time,
+            "time": _times(departs),
             "day": pa.array(day.astype(np.int32), pa.int32()).cast(pa.date32()),
+            "weather_known_at": _times(reported, missing=reported < 0),
+            "events_known_at": _times(features.newest(events)),
             "flight": flights["flight"],
             "tailnum": flights["tailnum"],
             **{name: pa.array(values.astype(np.float32)) for name, values in numeric.items()},
@@ -115,9 +116,7 @@ def assemble(tables: dict[str, pa.Table]) -> tuple[pa.Table, pa.Table]:
         {
             "id": ids,
             "label": pa.array((arrival_delay > LATE_MINUTES).astype(np.int8)),
-            "known_at": pa.array(np.where(arrived < NEVER, arrived, 0) * 60_000_000, pa.int64()).cast(
-                pa.timestamp("us", tz="UTC")
-            ),
+            "known_at": _times(np.where(arrived < NEVER, arrived, 0)),
         }
     )
     order = np.lexsort((_ids_as_numbers(flights), departs))
@@ -177,8 +176,11 @@ def _offsets(zone: str, local: Ints) -> Ints:
     return np.array([ahead(hour) for hour in hours], dtype=np.int64)[where]
 
 
-def _weather(flights: pa.Table, weather: pa.Table) -> dict[str, Floats]:
-    """Weather at the origin in the hour of departure; NaN where none was reported."""
+def _weather(flights: pa.Table, weather: pa.Table) -> tuple[dict[str, Floats], Ints]:
+    """Weather at the origin in the hour of departure, NaN where none was reported, and the reports' minute.
+
+    The minute is -1 where there is no report.
+    """
     key = _place_of_hour(weather)
     _, first = np.unique(key, return_index=True)  # a few hours are reported twice: the first counts
     reported = key[first]
@@ -194,7 +196,7 @@ def _weather(flights: pa.Table, weather: pa.Table) -> dict[str, Floats]:
     gust = columns["wx_wind_gust"]
     columns["wx_wind_gust"] = np.where(np.isnan(gust), columns["wx_wind_speed"], gust)
     columns["wd_sin"], columns["wd_cos"] = features.circle(at_departure("wind_dir") / 360)
-    return columns
+    return columns, np.where(found, _minutes(weather["time_hour"])[first][where], -1)
 
 
 def _place_of_hour(table: pa.Table) -> Ints:
@@ -221,6 +223,11 @@ def _day_number(flights: pa.Table) -> Ints:
     months = (_ints(flights["year"]) - 1970) * 12 + _ints(flights["month"]) - 1
     first = months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
     return first + _ints(flights["day"]) - 1
+
+
+def _times(minutes: Ints, missing: NDArray[np.bool_] | None = None) -> pa.Array:
+    """Minutes since 1970 as times."""
+    return pa.array(minutes * 60_000_000, pa.int64(), mask=missing).cast(pa.timestamp("us", tz="UTC"))
 
 
 def _minutes(times: pa.ChunkedArray) -> Ints:

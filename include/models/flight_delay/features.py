@@ -57,6 +57,24 @@ def recent(flights: Flights) -> dict[str, Floats]:
     return features
 
 
+def newest(flights: Flights) -> Ints:
+    """When the newest event happened that `recent` has in a mean for each flight, at the latest; `departs`
+    where there is none, for that nothing happened is known at the moment itself."""
+    now = flights.departs
+    found = np.full(len(now), -1)
+    for group, happened in (
+        (flights.origin, flights.departed),
+        (flights.destination, flights.arrived),
+        (flights.aircraft, flights.arrived),
+    ):
+        known = happened < NEVER
+        events = np.sort(_place(group[known], happened[known]))
+        last = np.searchsorted(events, _place(group, now), "right") - 1
+        of_group = np.where(last >= 0, events[last] - _place(group, np.int64(0)), -1)
+        found = np.maximum(found, of_group)
+    return np.where(found >= 0, found, now)
+
+
 def mean_before(now: Ints, group: Ints, happened: Ints, value: Floats, minutes: int) -> tuple[Floats, Floats]:
     """Mean of `value` over the other events of the same group in [now - minutes, now], and their number.
 
