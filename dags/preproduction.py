@@ -18,5 +18,6 @@ for spec in all_models():
             activity("final_validation"),
             activity("fairness", image="quality"),
             activity("shadow"),
+            activity("security", image="security"),
         ]
         admit() >> trials >> gate() >> promote()

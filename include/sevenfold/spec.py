@@ -50,6 +50,15 @@ RESERVED = frozenset({"id", "time", "day", "label", "known_at", "prediction", "s
 """Columns of rows, labels and logs that are Sevenfold's own."""
 
 
+class Privacy(Part):
+    """What logs may keep of the people behind the rows."""
+
+    personal: Names = ()
+    """Features that say something about a person: no log may keep them as they came."""
+    retention_days: Annotated[int, Field(ge=1)] = 400
+    """Logs of predictions and labels are deleted so long after their last line."""
+
+
 class Features(Part):
     """What a client sends with a request, in this order."""
 
@@ -210,6 +219,7 @@ class ModelSpec(Part):
     search: Search = Search()
     resources: dict[str, Resources] = {}
     serving: Serving
+    privacy: Privacy = Privacy()
     schedule: str | None = None
     """Cron expression of regular training, in the time zone UTC; null: only alarms and people start it."""
     folder: Path = Path()
@@ -234,6 +244,9 @@ class ModelSpec(Part):
     def _names_agree(self) -> ModelSpec:
         if self.target in self.columns:
             raise ValueError(f"the target {self.target} is among the features")
+        unknown = sorted(set(self.privacy.personal) - set(self.columns))
+        if unknown:
+            raise ValueError(f"privacy names as personal what is no feature: {', '.join(unknown)}")
         missing = sorted({"data", "network"} - set(self.entry_points))
         if missing:
             raise ValueError(f"entry_points lacks {' and '.join(missing)}")

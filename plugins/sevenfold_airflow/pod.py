@@ -7,8 +7,10 @@ never a branch in a DAG.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn
 
@@ -19,6 +21,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from sevenfold.settings import REPOSITORY, settings
 from sevenfold_airflow.links import EvidenceLink, ReportLink
 from sevenfold_airflow.local_pod import CannotRunLocally, Ended, LocalPod, signal_name
+from sevenfold_airflow.pod_end import why_it_ended
+from sevenfold_airflow.pod_template import pod_template
 
 NO_RETRY_HELPS = 64
 """Exit code of an activity whose input must be put right first (sevenfold.activity)."""
@@ -34,7 +38,9 @@ class PodSettings:
         registry: prefix of images that `images` does not name.
         tag: tag of images that `images` does not name.
         image_pull_policy: of every pod; empty leaves it to the cluster.
-        namespace: of the pods of an environment; `{environment}` stands for its name.
+        namespace: of the pods of an environment; `{environment}` stands for its name, empty follows the
+            pod template of the environment.
+        node_selectors: node labels that the pods of an environment need; `gpu`: those that ask for a GPU.
         variables: environment variables of every pod (SEVENFOLD_EVIDENCE_URL and the like).
         secrets: secrets of the namespace whose keys become variables of every pod.
         deferrable: wait for pods in the triggerer instead of in a worker.
@@ -46,6 +52,7 @@ class PodSettings:
     tag: str = "dev"
     image_pull_policy: str = ""
     namespace: str = ""
+    node_selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     deferrable: bool = False
@@ -90,6 +97,7 @@ class PodOperator(KubernetesPodOperator):
             "log_pod_spec_on_failure": False,
             "log_events_on_failure": True,
             "termination_message_policy": "FallbackToLogsOnError",
+            "on_finish_action": "delete_succeeded_pod",  # a failed one is kept for reading
             "do_xcom_push": False,
         }
         super().__init__(**defaults | arguments)
@@ -114,8 +122,11 @@ class PodOperator(KubernetesPodOperator):
         here = self.pod_settings
         self.image = here.image(self.image or "")
         self.image_pull_policy = self.image_pull_policy or here.image_pull_policy or None
+        environment = self.labels.get("environment", "")
+        self.full_pod_spec = self.full_pod_spec or pod_template(environment)
         if here.namespace and not self.namespace:
-            self.namespace = here.namespace.format(environment=self.labels.get("environment", ""))
+            self.namespace = here.namespace.format(environment=environment)
+        self.node_selector = self._node_selector(environment)
         self.labels = {name: make_safe_label_value(str(value)) for name, value in self.labels.items()}
         pod = super().build_pod_request_obj(context, dry_run=dry_run)
         self._add_variables(pod)
@@ -126,17 +137,19 @@ class PodOperator(KubernetesPodOperator):
         if self.runs_locally:
             return self._execute_locally(context)
         self.deferrable = self.deferrable or self.pod_settings.deferrable
-        try:
+        with self._explained():
             return super().execute(context)
-        except AirflowException as error:
-            self._fail_at_once_if_no_retry_helps(error)
 
     def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
-        """Continues after the triggerer saw the pod end."""
-        try:
-            return super().trigger_reentry(context, event)
-        except AirflowException as error:
-            self._fail_at_once_if_no_retry_helps(error)
+        """Continues after the triggerer saw the pod end; a pod that has vanished meanwhile is no success.
+
+        (The provider ends green with nothing then: apache/airflow#73117.)
+        """
+        with self._explained():
+            result = super().trigger_reentry(context, event)
+            if self.pod is None:
+                raise AirflowException(_vanished(self.task_id, event["namespace"], event["name"]))
+            return result
 
     def on_kill(self) -> None:
         """Ends the pod when the task is stopped or times out."""
@@ -187,13 +200,61 @@ class PodOperator(KubernetesPodOperator):
             secrets = [k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name)) for name in here.secrets]
             container.env_from = [*(container.env_from or []), *secrets]
 
-    def _fail_at_once_if_no_retry_helps(self, error: AirflowException) -> NoReturn:
-        """Raises `error`, as one that is not retried when the pod's exit code says that this is no use."""
-        ended = _terminated(self.remote_pod or self.pod, self.base_container_name)
+    def _node_selector(self, environment: str) -> dict[str, str]:
+        here = self.pod_settings.node_selectors
+        limits = getattr(self.container_resources, "limits", None) or {}
+        gpu = here.get("gpu", {}) if any("gpu" in name for name in limits) else {}
+        return {**here.get(environment, {}), **gpu, **(self.node_selector or {})}
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What goes wrong with a pod on a cluster ends as one sentence, not retried where that is no use."""
+        from kubernetes.client import ApiException
+
+        try:
+            yield
+        except ApiException as error:
+            if error.status == 403:
+                raise AirflowFailException(_forbidden(self.task_id, error)) from error
+            self._raise_explained(error)
+        except AirflowException as error:
+            self._raise_explained(error)
+
+    def _raise_explained(self, error: Exception) -> NoReturn:
+        from kubernetes.client import ApiException
+
+        pod = self.remote_pod or self.pod
+        if pod is None:
+            raise error
+        try:
+            pod = self.hook.get_pod(pod.metadata.name, pod.metadata.namespace)
+        except ApiException as unseen:
+            if unseen.status == 404:
+                vanished = _vanished(self.task_id, pod.metadata.namespace, pod.metadata.name)
+                raise AirflowException(vanished) from error
+        ended = _terminated(pod, self.base_container_name)
         if ended is not None and ended.exit_code == NO_RETRY_HELPS:
             message = [line for line in (ended.message or "").splitlines() if line.strip()]
             raise AirflowFailException(message[-1] if message else str(error)) from error
-        raise error
+        sentence = why_it_ended(pod, self.base_container_name, self.task_id)
+        if sentence is None:
+            raise error
+        raise AirflowException(sentence) from error
+
+
+def _vanished(task_id: str, namespace: str, name: str) -> str:
+    return (
+        f"pod {name} of {task_id} has vanished from namespace {namespace}, and nobody saw it end: it was "
+        "deleted, or its node went. It is tried again, and training goes on from its checkpoint"
+    )
+
+
+def _forbidden(task_id: str, error: Any) -> str:
+    try:
+        said = json.loads(error.body)["message"]
+    except (ValueError, KeyError, TypeError):
+        said = error.reason
+    return f"the cluster does not allow {task_id}: {said}. Apply the roles in include/kubernetes/"
 
 
 def how_it_ended(task_id: str, ended: Ended) -> str:

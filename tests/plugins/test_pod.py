@@ -10,9 +10,10 @@ import pytest
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
-from kubernetes.client import ApiClient  # noqa: TID253
+from kubernetes.client import ApiClient, ApiException  # noqa: TID253
 from kubernetes.client import models as k8s  # noqa: TID253
 from tests.airflow_home import context
+from tests.plugins.ended_pods import container, pod_that
 
 from sevenfold_airflow.pod import PodOperator, PodSettings
 
@@ -60,6 +61,7 @@ def test_the_pod_is_the_one_expected() -> None:
     labels = pod["metadata"].pop("labels")
     assert labels["model"] == "toy"
     assert labels["activity"] == "train"
+    assert labels["app.kubernetes.io/part-of"] == "sevenfold"
     assert ":" not in labels["run"]
     assert pod["metadata"] == {"annotations": {}, "name": "toy-training-train", "namespace": "ml-training"}
     assert pod["spec"]["restartPolicy"] == "Never"
@@ -74,8 +76,13 @@ def test_the_pod_is_the_one_expected() -> None:
             "envFrom": [{"secretRef": {"name": "evidence"}}],
             "ports": [],
             "resources": {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "2Gi"}},
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            },
             "terminationMessagePolicy": "FallbackToLogsOnError",
-            "volumeMounts": [],
+            "volumeMounts": [{"mountPath": "/scratch", "name": "scratch"}],
         }
     ]
 
@@ -161,18 +168,58 @@ def test_execution_timeout_ends_the_process() -> None:
 def test_exit_64_is_not_retried_on_a_cluster(
     monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
 ) -> None:
-    ended = SimpleNamespace(exit_code=code, message="working\ntrain: no rows in April\n")
-    status = SimpleNamespace(name="base", state=SimpleNamespace(terminated=ended))
+    ended = k8s.V1ContainerStateTerminated(exit_code=code, message="working\ntrain: no rows in April\n")
+    pod = pod_that(container(k8s.V1ContainerState(terminated=ended)))
 
     def failed(self: Any, found: Any) -> None:
-        self.remote_pod = SimpleNamespace(status=SimpleNamespace(container_statuses=[status]))
+        self.remote_pod = pod
         raise AirflowException("Pod toy returned a failure.")
 
     monkeypatch.setattr(KubernetesPodOperator, "execute", failed)
+    monkeypatch.setattr(KubernetesPodOperator, "hook", SimpleNamespace(get_pod=lambda name, namespace: pod))
     with pytest.raises(AirflowException) as raised:
         run(operator(settings=PodSettings(runtime="kubernetes")))
     assert type(raised.value) is kind
-    assert (str(raised.value) == "train: no rows in April") == (code == 64)
+    sentence = "train: no rows in April"
+    assert str(raised.value) == (sentence if code == 64 else f"train ended with exit code 1: {sentence}")
+
+
+def test_a_pod_that_has_vanished_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = operator(settings=PodSettings(runtime="kubernetes", deferrable=True))
+
+    def gone(name: str, namespace: str) -> k8s.V1Pod:
+        raise ApiException(status=404)
+
+    monkeypatch.setattr(KubernetesPodOperator, "hook", SimpleNamespace(get_pod=gone))
+    event = {"status": "success", "name": "toy", "namespace": "sevenfold-training", "message": "all is well"}
+    with pytest.raises(AirflowException, match=r"pod toy of train has vanished .* nobody saw it end"):
+        task.trigger_reentry(context(task), event)
+
+
+def test_a_pod_deleted_while_it_runs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: Any) -> None:
+        raise ApiException(status=404)
+
+    def deleted(self: Any, found: Any) -> None:
+        self.pod = pod_that()
+        gone()
+
+    monkeypatch.setattr(KubernetesPodOperator, "execute", deleted)
+    monkeypatch.setattr(KubernetesPodOperator, "hook", SimpleNamespace(get_pod=gone))
+    with pytest.raises(AirflowException, match="pod toy of train has vanished") as raised:
+        run(operator(settings=PodSettings(runtime="kubernetes")))
+    assert not isinstance(raised.value, AirflowFailException)
+
+
+def test_a_service_account_that_may_not_is_told_so_and_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Any, found: Any) -> None:
+        error = ApiException(status=403, reason="Forbidden")
+        error.body = '{"message": "pods is forbidden: User \\"airflow\\" cannot create resource \\"pods\\""}'
+        raise error
+
+    monkeypatch.setattr(KubernetesPodOperator, "execute", refused)
+    with pytest.raises(AirflowFailException, match='does not allow train: pods is forbidden: User "airflow"'):
+        run(operator(settings=PodSettings(runtime="kubernetes")))
 
 
 def test_on_kill_reaches_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

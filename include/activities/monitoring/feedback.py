@@ -1,9 +1,10 @@
-"""feedback: joins what was predicted with what became of it, matured days only."""
+"""feedback: joins what was predicted with what became of it, matured days only; too old logs go."""
 
 from __future__ import annotations
 
 from sevenfold import joined
 from sevenfold.activity import Activity, run
+from sevenfold.security.privacy import expire
 from sevenfold.watch import Watch
 from sevenfold.weeks import within
 
@@ -17,6 +18,8 @@ def main(activity: Activity) -> None:
         f"joined {len(done.days)} days before {watch.end:%Y-%m-%d}: {done.rows:,} predictions, "
         f"{done.labelled:,} with their label; {done.waiting} days are not matured yet"
     )
+    for path in expire(activity.spec, activity.settings.logs):
+        activity.progress(f"deleted {path.name}: older than {activity.spec.privacy.retention_days} days")
     if watch.champion is None:
         activity.progress(f"{model} has no champion: there is nobody to measure")
         return

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sevenfold.gateway.pools import Pool, Pools
+from sevenfold.serving.protocol import MAX_BODY
 from sevenfold.traffic import Traffic
 
 Resource = dict[str, Any]
@@ -16,6 +17,8 @@ WEIGHTS = 10_000
 LIMIT, TRY_LIMIT = "10s", "2s"
 """Of a request with all its retries, and of one of them. How fast is fast enough is the SLA's business."""
 STICKY_HEADER = "x-entity-id"
+_OVER_LIMIT = {"name": "content-length", "range_match": {"start": MAX_BODY + 1, "end": 1 << 62}}
+"""Said here, because a server that stops reading looks to Envoy like one that died, and is tried again."""
 _OTHER_HOST = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 
 
@@ -23,6 +26,9 @@ def routes(traffic: Mapping[str, Traffic], pools: Pools) -> Resource:
     """The route configuration for the traffic of each model, given who is there to answer."""
     models = sorted({*traffic, *(pool.model for pool in pools.all)})
     found = [
+        _says(
+            "too-large", {"prefix": "/", "headers": [_OVER_LIMIT]}, 413, f"at most {MAX_BODY} bytes are taken"
+        ),
         _says("health", {"path": "/healthz"}, 200, "ok"),
         _says("live", {"path": "/v2/health/live"}, 200, '{"live":true}'),
         _says("ready", {"path": "/v2/health/ready"}, 200, '{"ready":true}'),

@@ -1,0 +1,105 @@
+"""Whether anything secret lies where it must not: in the code that moves, in logs and in reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from sevenfold.security.check import Check
+
+CODE = ("dags", "plugins", "include", "docker", "airflow_settings.yaml", "requirements.txt")
+"""What of the repository goes into images and to Airflow."""
+SHORTEST = 12
+"""Letters of a secret that is looked for; shorter ones stand in any text."""
+TEXT = (".py", ".yaml", ".yml", ".json", ".md", ".txt", ".toml", ".html", ".cfg", ".mako", "")
+KEPT_AWAY = ("__pycache__", "node_modules")
+
+
+def in_code(root: Path) -> Check:
+    """detect-secrets over everything that goes into an image: keys and passwords, by form and entropy."""
+    files = [path for name in CODE for path in _files(root / name) if path.suffix in TEXT]
+    title = "No secret in the code that moves (detect-secrets)"
+    return Check("secrets_in_code", title, "files", len(files), tuple(_detected(files, root)))
+
+
+def left_behind(secrets: Path, places: Iterable[Path], reports: Iterable[Path]) -> Check:
+    """None of this installation's own secrets stands in a log or report, and no report has one by its form.
+
+    Args:
+        secrets: the folder of passwords, tokens and keys.
+        places: folders of logs.
+        reports: files that people may look at.
+    """
+    known = known_secrets(secrets)
+    pages = [path for path in reports if path.is_file()]
+    files = [*(path for place in places for path in _files(place)), *pages]
+    found = [f"{path.name} holds {name}" for path in files for name in holding(path, known)]
+    found += _detected([path for path in pages if path.suffix in TEXT], None)
+    note = "" if known else f"no secret is kept in {secrets.name}, so none could be looked for by its value"
+    title = f"No secret in logs and reports ({len(known)} known ones and detect-secrets)"
+    return Check("secrets_left", title, "files", len(files), tuple(found), note)
+
+
+def known_secrets(folder: Path) -> dict[bytes, str]:
+    """Every secret value in a folder, and the name of where it stands."""
+    found: dict[bytes, str] = {}
+    for path in _files(folder):
+        try:
+            text = path.read_text()
+        except (UnicodeDecodeError, OSError):
+            continue
+        values = _values(json.loads(text)) if path.suffix == ".json" else iter([text])
+        for value in values:
+            if "PUBLIC" not in value and "trusted" not in path.parts:
+                found |= {line: f"a secret of {path.name}" for line in _lines(value)}
+    return found
+
+
+def holding(path: Path, known: dict[bytes, str]) -> list[str]:
+    """The secrets that a file holds."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return []
+    return sorted({name for value, name in known.items() if value in content})
+
+
+def _lines(value: str) -> list[bytes]:
+    """The lines of a secret by which it is recognised: of a key in PEM those between its marks."""
+    lines = [line.strip() for line in value.splitlines() if "-----" not in line]
+    return [line.encode() for line in lines if len(line) >= SHORTEST and " " not in line]
+
+
+def _values(document: object) -> Iterator[str]:
+    if isinstance(document, str):
+        yield document
+    elif isinstance(document, dict):
+        for name, value in document.items():
+            if name not in ("kid", "keyid", "public"):
+                yield from _values(value)
+    elif isinstance(document, list):
+        for value in document:
+            yield from _values(value)
+
+
+def _files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    found = (path for path in place.rglob("*") if path.is_file() and not set(KEPT_AWAY) & set(path.parts))
+    return sorted(found)
+
+
+def _detected(files: Iterable[Path], root: Path | None) -> list[str]:
+    from detect_secrets.core.secrets_collection import SecretsCollection
+    from detect_secrets.settings import default_settings
+
+    secrets = SecretsCollection()
+    with default_settings():
+        for path in files:
+            secrets.scan_file(str(path))
+    return [
+        f"{Path(name).relative_to(root) if root else Path(name).name}, line {one.line_number}: {one.type}"
+        for name in sorted(secrets.files)
+        for one in sorted(secrets[name], key=lambda one: one.line_number)
+    ]
