@@ -36,7 +36,7 @@ description: made-up rows whose truth is known
 task: binary_classification
 target: heads
 positive: comes up heads
-features: {{numeric: [pull, noise], categorical: [place]}}
+features: {{numeric: [pull, noise], categorical: [place], known_at: {{time: [pull, noise, place]}}}}
 groups: [place]
 data: {{source: made up, code: [], starts: 2013-01-01, ends: 2013-07-01}}
 windows: {{holdout_days: 20, sealed_days: 8, stopping_days: 3}}
