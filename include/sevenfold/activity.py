@@ -24,15 +24,11 @@ from sevenfold import release
 from sevenfold.anchor import anchor
 from sevenfold.artifacts import ArtifactStore, open_artifacts
 from sevenfold.candidate import Candidate
-from sevenfold.errors import SevenfoldError
+from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
 from sevenfold.measurement import Measurement
 from sevenfold.settings import Settings, settings
 from sevenfold.spec import ModelSpec, load_spec
 from sevenfold.store import Promotion, Store, open_store
-
-NO_RETRY_HELPS = 64
-"""Exit code of an activity whose input must be put right first (EX_USAGE of sysexits.h)."""
-
 
 FINISHED = "activity finished"
 """What the audit log says of an activity that ended well, with what it cost."""

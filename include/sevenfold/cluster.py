@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
-from sevenfold.errors import SevenfoldError
+from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
 from sevenfold.secrets import private_folder, write_private
 from sevenfold.serving.admission import LIVE, Evidence, arm, require_admission
 from sevenfold.settings import REPOSITORY, Settings, settings
@@ -29,8 +29,6 @@ PORTS = (20_000, 32_000)
 """Below the ports that systems give to outgoing connections (32,768 and up): those may be taken any time."""
 SERVER = (sys.executable, "-m", "sevenfold.serving.server")
 READY_LIMIT_S = 60.0
-REFUSED = 64
-"""Exit code of a server that will not serve its candidate, however often it is started."""
 STOP_WAIT_S = 20
 """Longer than the server's own drain and stop limit."""
 _POLL_S = 0.05
@@ -263,7 +261,7 @@ class LocalCluster:
             env=self._environment(),
             directory=self._settings.home,
             startsecs=2,
-            final_codes=(REFUSED,),
+            final_codes=(NO_RETRY_HELPS,),
             stopwaitsecs=STOP_WAIT_S,
         )
 

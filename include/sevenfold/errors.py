@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+NO_RETRY_HELPS = 64
+"""Exit code of a program whose input must be put right first (EX_USAGE of sysexits.h)."""
+
 
 class SevenfoldError(Exception):
     """Something a person can put right. The message is one sentence naming what and where.

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from sevenfold.errors import SevenfoldError
 from sevenfold.sample import sample
-from sevenfold.snapshot import Snapshot, snapshot
 from sevenfold.spec import ModelSpec, Search
 from sevenfold.windows import Window, Windows, rehearsal
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from sevenfold.snapshot import Snapshot
 
 SAMPLE_ROWS = 15_000
 SMALLEST_SAMPLE, LARGEST_SAMPLE = 1_000, 1_000_000
@@ -67,6 +68,8 @@ def rehearse(
     Raises:
         SevenfoldError: the sample would be too small or too large, or the data begin too late.
     """
+    from sevenfold.snapshot import snapshot  # the form of a DAG needs the limits above, and no pyarrow
+
     seed, rows = int(params.get("seed") or 0), int(params.get("sample_rows") or SAMPLE_ROWS)
     if not 1 <= rows <= LARGEST_SAMPLE:
         raise SevenfoldError(f"sample_rows must lie between 1 and {LARGEST_SAMPLE:,}, not {rows:,}")

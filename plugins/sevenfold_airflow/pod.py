@@ -18,14 +18,12 @@ from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperato
 from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from sevenfold.errors import NO_RETRY_HELPS
 from sevenfold.settings import REPOSITORY, settings
 from sevenfold_airflow.links import EvidenceLink, ReportLink
 from sevenfold_airflow.local_pod import CannotRunLocally, Ended, LocalPod, signal_name
 from sevenfold_airflow.pod_end import why_it_ended
 from sevenfold_airflow.pod_template import pod_template
-
-NO_RETRY_HELPS = 64
-"""Exit code of an activity whose input must be put right first (sevenfold.activity)."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ from tests.activities.toy_world import ToyWorld
 from activities.testing import benchmark
 from activities.training import train
 from sevenfold import lineage, release, spec, tracking
-from sevenfold.activity import NO_RETRY_HELPS, Activity, run
+from sevenfold.activity import Activity, run
 from sevenfold.candidate import Candidate
+from sevenfold.errors import NO_RETRY_HELPS
 from sevenfold.settings import settings
 
 HYPERPARAMETERS = {"epochs": 2}

@@ -12,9 +12,8 @@ import time
 
 import psutil  # type: ignore[import-untyped]
 
-from sevenfold.activity import NO_RETRY_HELPS
 from sevenfold.cluster import local_cluster
-from sevenfold.errors import SevenfoldError
+from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
 from sevenfold.going_back import go_back, tidy
 from sevenfold.spec import load_spec
 from sevenfold.store import open_store

@@ -20,8 +20,7 @@ from typing import Any
 import uvloop
 
 from sevenfold.artifacts import open_artifacts
-from sevenfold.cluster import REFUSED
-from sevenfold.errors import SevenfoldError
+from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
 from sevenfold.serving.admission import arm, require_admission
 from sevenfold.serving.app import ServingApp
 from sevenfold.serving.log import FeedbackLog, PredictionLog
@@ -144,7 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
         serve(app, given.port, given.host, given.drain)
     except SevenfoldError as error:
         print(f"server of {given.model}: {error}", file=sys.stderr, flush=True)
-        sys.exit(1 if error.retry else REFUSED)
+        sys.exit(1 if error.retry else NO_RETRY_HELPS)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from tests.sevenfold.serving.local import gateway_port, wait
 
 from sevenfold.artifacts import open_artifacts
 from sevenfold.candidate import Candidate
-from sevenfold.cluster import REFUSED, ready
+from sevenfold.cluster import ready
 from sevenfold.environments import before
+from sevenfold.errors import NO_RETRY_HELPS
 from sevenfold.serving import log
 from sevenfold.settings import REPOSITORY, Settings
 from sevenfold.store import open_store
@@ -73,7 +74,7 @@ def running(settings: Settings, proven: Candidate) -> Iterator[tuple[subprocess.
 
 def refusal(process: subprocess.Popen[str]) -> str:
     _, said = process.communicate(timeout=60)
-    assert process.returncode == REFUSED
+    assert process.returncode == NO_RETRY_HELPS
     assert said.count("\n") == 1
     return said
 
