@@ -24,6 +24,7 @@ from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import Gateway
 from sevenfold.gateway.envoy import soon
 from sevenfold.keys import GatewayKeys
+from sevenfold.settings import Settings
 from sevenfold.store import open_store
 from sevenfold.traffic import Traffic
 
@@ -97,14 +98,25 @@ class Mirror:
             MirrorBroken: it does not start.
         """
         model, candidate = self.candidate.model, self.candidate.id
-        gateway = Gateway(self.settings, lambda: [Deployed(model, candidate, "champion", ports)])
-        command = list(gateway.program().command)
-        command[command.index("--file-flush-interval-msec") + 1] = FLUSH_MS
-        with _process(command, self.folder / "gateway.log", self.folder):
-            if not soon(gateway.envoy.running, START_S):
-                raise MirrorBroken(f"the mirror's gateway does not start at {self.settings.gateway_url}")
+        with own_gateway(self.settings, [Deployed(model, candidate, "champion", ports)]) as gateway:
             gateway.apply(Traffic(model, candidate, generation=1))
             yield gateway
+
+
+@contextmanager
+def own_gateway(settings: Settings, deployed: Sequence[Deployed]) -> Iterator[Gateway]:
+    """An Envoy at the settings' address, with files and logs in the settings' home, over what is deployed.
+
+    Raises:
+        MirrorBroken: it does not start.
+    """
+    gateway = Gateway(settings, lambda: deployed)
+    command = list(gateway.program().command)
+    command[command.index("--file-flush-interval-msec") + 1] = FLUSH_MS
+    with _process(command, settings.home / "gateway.log", settings.home):
+        if not soon(gateway.envoy.running, START_S):
+            raise MirrorBroken(f"the mirror's gateway does not start at {settings.gateway_url}")
+        yield gateway
 
 
 @dataclass

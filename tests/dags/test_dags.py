@@ -37,7 +37,8 @@ SHAPES = {
     "> gate > promote > close",
     "staging": "admit > end_to_end+monitoring_check > data_flow > load_test > canary > gate > promote "
     "> close",
-    "preproduction": "admit > fairness+final_validation+security+shadow > gate > promote > close",
+    "preproduction": "admit > fairness+final_validation+security+shadow > full_scale_load > rollback_drill > "
+    "gate > promote > close",
     "production": "admit > approve > serve > canary > gate > take_over > promote+roll_back > close",
     "monitoring": "admit > feedback > ab_analysis+drift+monitor > retraining_trigger > dashboards > finish "
     "> close",
