@@ -3,7 +3,8 @@
     python -m sevenfold.reconciler
 
 Whoever changes a row may ask for it at once (`reconcile_now`); this process is for everything else: a change
-whose maker was killed, a gateway that was restarted, a registry that was down.
+whose maker was killed, a gateway that was restarted, a registry that was down. Beside it, in a thread of its
+own because the start of a replica takes seconds, replicas follow the load (see autoscaling).
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import signal
 import threading
 import time
 
+from sevenfold import autoscaling
+from sevenfold.autoscaling import Scaler, scale_of
+from sevenfold.cluster import local_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import local_gateway
 from sevenfold.mlflow_aliases import MlflowAliases
@@ -58,13 +62,31 @@ class Follower:
             self._said[model] = trouble
 
 
+def scale(store: Store, settings: Settings, stop: threading.Event) -> None:
+    """Keeps the replicas of all models what their load needs, until it is told to stop."""
+    gateway = local_gateway()
+    scaler = Scaler(store, local_cluster(), gateway.envoy.in_flight, scale_of)
+    before = ""
+    while not stop.wait(autoscaling.EVERY_S):
+        for model in models(settings.models):
+            try:
+                said = scaler.look(model)
+            except SevenfoldError as error:  # nothing is lost: the next look tries again
+                said = [f"{model} is not scaled: {error}"] if str(error) != before else []
+                before = str(error)
+            for line in said:
+                print(line, flush=True)
+
+
 def main() -> None:
     """Follows all models until SIGTERM."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     here = settings()
-    follower = Follower(open_store(here.evidence_url), here)
+    store = open_store(here.evidence_url)
+    follower = Follower(store, here)
+    threading.Thread(target=scale, args=(store, here, stop), daemon=True).start()
     while not stop.wait(EVERY_S):
         for model in models(here.models):
             follower.look(model)

@@ -185,11 +185,27 @@ class Sla(Part):
     error_rate: Annotated[float, Field(ge=0, le=1)]
 
 
+class Scaling(Part):
+    """Up to `most` replicas, each with `in_flight` unanswered requests on average (see autoscaling)."""
+
+    most: Annotated[int, Field(ge=1)]
+    in_flight: Annotated[float, Field(gt=0)] = 2.0
+
+
 class Serving(Part):
     """How the model is served."""
 
     replicas: Annotated[int, Field(ge=1)] = 2
+    """How many there are to begin with, and at least."""
+    scaling: Scaling | None = None
+    """None: always `replicas`."""
     sla: Sla
+
+    @model_validator(mode="after")
+    def _most_is_most(self) -> Serving:
+        if self.scaling and self.scaling.most < self.replicas:
+            raise ValueError(f"scaling.most ({self.scaling.most}) is fewer than replicas ({self.replicas})")
+        return self
 
 
 class ModelSpec(Part):

@@ -6,6 +6,7 @@ import http.client
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,20 @@ class Envoy:
 
     def healthy(self) -> dict[str, int]:
         """Number of healthy replicas of each active cluster."""
+        return {name: sum(map(_is_healthy, hosts)) for name, hosts in self._hosts().items()}
+
+    def in_flight(self) -> dict[int, int]:
+        """Requests that each replica has and has not answered yet, by its port on loopback."""
+        flights: dict[int, int] = {}
+        for host in chain.from_iterable(self._hosts().values()):
+            port = host.get("address", {}).get("socket_address", {}).get("port_value")
+            if port is not None:
+                flights[port] = flights.get(port, 0) + _gauge(host, "rq_active")
+        return flights
+
+    def _hosts(self) -> dict[str, list[Resource]]:
         told = json.loads(self._get("/clusters?format=json"))
-        return {
-            cluster["name"]: sum(_is_healthy(host) for host in cluster.get("host_statuses", []))
-            for cluster in told.get("cluster_statuses", [])
-        }
+        return {one["name"]: one.get("host_statuses", []) for one in told.get("cluster_statuses", [])}
 
     def _get(self, path: str) -> bytes:
         connection = UnixConnection(self._admin, limit=5.0)
@@ -95,6 +105,10 @@ def soon(true: Callable[[], bool], limit: float, every: float = 0.01) -> bool:
             return False
         time.sleep(every)
     return True
+
+
+def _gauge(host: Resource, name: str) -> int:
+    return next((int(one.get("value", 0)) for one in host.get("stats", []) if one.get("name") == name), 0)
 
 
 def _is_healthy(host: Resource) -> bool:

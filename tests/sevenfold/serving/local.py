@@ -27,12 +27,12 @@ REPLICA = (sys.executable, str(Path(tiny.__file__)), "--drain", "0.3")
 class Local:
     """Supervisor, cluster and gateway of one home."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *more: str) -> None:
         port = gateway_port()
         self.settings = Settings(home=home, gateway_url=f"http://127.0.0.1:{port}")
         self.supervisor = Supervisor(home)
         self.cluster = LocalCluster(
-            self.settings, self.supervisor, tiny.Passes, lambda: self.gateway.refresh(), REPLICA
+            self.settings, self.supervisor, tiny.Passes, lambda: self.gateway.refresh(), (*REPLICA, *more)
         )
         self.gateway = Gateway(self.settings, self.cluster.deployments)
         for candidate, bias in BIAS.items():
@@ -49,9 +49,9 @@ class Local:
 
 
 @contextmanager
-def local(home: Path) -> Iterator[Local]:
-    """A running stack, and its end."""
-    running = Local(home)
+def local(home: Path, *more: str) -> Iterator[Local]:
+    """A running stack, whose replicas get `more` arguments, and its end."""
+    running = Local(home, *more)
     try:
         running.start()
         yield running

@@ -101,13 +101,26 @@ class Passes:
 
 
 if __name__ == "__main__":  # a replica of LocalCluster: admission is tested elsewhere
+    import time
+
     from sevenfold.serving import server
+    from sevenfold.serving.model import ServedModel
+    from sevenfold.settings import settings
 
-    server.admitted_file = lambda model, candidate, slot: Path(candidate_file(candidate))  # type: ignore
+    def thinks_for(seconds: float) -> None:
+        """Every prediction takes so long, as a larger model's would."""
+        predict = ServedModel.predict
 
-    def candidate_file(candidate: str) -> str:
-        from sevenfold.settings import settings
+        def slow(self: ServedModel, *rows: Any) -> Any:
+            time.sleep(seconds)
+            return predict(self, *rows)
 
-        return str(settings().home / f"{candidate}.onnx")
+        ServedModel.predict = slow  # type: ignore[method-assign]
 
-    server.main(sys.argv[1:])
+    server.admitted_file = lambda model, candidate, slot: settings().home / f"{candidate}.onnx"
+    given = sys.argv[1:]
+    if "--think" in given:
+        at = given.index("--think")
+        thinks_for(float(given[at + 1]))
+        del given[at : at + 2]
+    server.main(given)
