@@ -27,6 +27,10 @@ class Settings(BaseSettings):
     artifacts_url: str = ""
     mlflow_url: str = "http://127.0.0.1:15500"
     gateway_url: str = "http://127.0.0.1:18000"
+    """https here asks for the two files below."""
+    gateway_certificate: Path | None = None
+    gateway_key: Path | None = None
+    """PEM files of the gateway's TLS. Clients of Sevenfold's own trust what SSL_CERT_FILE names."""
     airflow_url: str = "http://127.0.0.1:18080"
     four_eyes: bool = True
     """Whether who asks for a promotion to production may not approve it."""

@@ -7,8 +7,10 @@ started again.
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -87,6 +89,7 @@ def programs(settings: Settings) -> list[Program]:
         "SEVENFOLD_MLFLOW_URL": settings.mlflow_url,
         "SEVENFOLD_GATEWAY_URL": settings.gateway_url,
         "SEVENFOLD_AIRFLOW_URL": settings.airflow_url,
+        **_tls(settings),
         "PYTHONPATH": f"{REPOSITORY / 'include'}:{REPOSITORY / 'plugins'}",
     }
     mlflow = urlsplit(settings.mlflow_url)
@@ -138,6 +141,16 @@ def programs(settings: Settings) -> list[Program]:
             priority=160,
         ),
     ]
+
+
+def _tls(settings: Settings) -> dict[str, str]:
+    """What parts of the stack need to talk to a gateway with TLS."""
+    files = {
+        "SEVENFOLD_GATEWAY_CERTIFICATE": settings.gateway_certificate,
+        "SEVENFOLD_GATEWAY_KEY": settings.gateway_key,
+        "SSL_CERT_FILE": os.environ.get("SSL_CERT_FILE"),
+    }
+    return {name: str(file) for name, file in files.items() if file}
 
 
 def airflow(settings: Settings, user: str) -> AirflowClient:
@@ -212,7 +225,8 @@ def _knows_the_dags(client: AirflowClient, names: list[str]) -> bool:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=5, trust_env=False).is_success
+        trusted = ssl.create_default_context()  # with SSL_CERT_FILE, which httpx forgets without the proxies
+        return httpx.get(url, timeout=5, trust_env=False, verify=trusted).is_success
     except httpx.HTTPError:
         return False
 

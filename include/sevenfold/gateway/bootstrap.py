@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from sevenfold.gateway.filters import TYPES
 Resource = dict[str, Any]
 
 MAX_CONNECTIONS = 2000
+CERTIFICATE_FILE = "sds.json"
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 _BUFFER = 2 << 20
 """Bytes of a request kept for a retry: more than a server takes."""
 _HTTP = (
@@ -42,6 +45,14 @@ ACCESS = {
     "route": "%ROUTE_NAME%",
 }
 """The access log, one JSON line a request."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files of the certificate (with its chain) and of its private key."""
+
+    certificate: Path
+    key: Path
 
 
 def bootstrap(admin: Path, folder: Path, stats_port: int) -> Resource:
@@ -91,7 +102,7 @@ def bootstrap(admin: Path, folder: Path, stats_port: int) -> Resource:
     }
 
 
-def listener(host: str, port: int, folder: Path, logs: Path) -> Resource:
+def listener(host: str, port: int, folder: Path, logs: Path, encrypted: bool = False) -> Resource:
     """The listener for callers: who asks is checked before where it goes is looked up."""
     manager = {
         "@type": _HTTP,
@@ -131,8 +142,33 @@ def listener(host: str, port: int, folder: Path, logs: Path) -> Resource:
         "name": "gateway",
         "address": {"socket_address": {"address": host, "port_value": port}},
         "per_connection_buffer_limit_bytes": _BUFFER,
-        "filter_chains": [{"filters": [_http(manager)]}],
+        "filter_chains": [{"filters": [_http(manager)], **(_encrypted(folder) if encrypted else {})}],
     }
+
+
+def certificate(tls: Tls) -> Resource:
+    """The secret that a listener with TLS asks for; files that are replaced by a rename are read again."""
+    pair = {
+        "certificate_chain": {"filename": str(tls.certificate)},
+        "private_key": {"filename": str(tls.key)},
+        "watched_directory": {"path": str(tls.certificate.parent)},
+    }
+    return {"@type": f"{_TLS}.Secret", "name": "certificate", "tls_certificate": pair}
+
+
+def _encrypted(folder: Path) -> Resource:
+    """TLS 1.2 and later, HTTP/2 and 1.1."""
+    context = {
+        "@type": f"{_TLS}.DownstreamTlsContext",
+        "common_tls_context": {
+            "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+            "tls_certificate_sds_secret_configs": [
+                {"name": "certificate", "sds_config": source(folder / CERTIFICATE_FILE)}
+            ],
+            "alpn_protocols": ["h2", "http/1.1"],
+        },
+    }
+    return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
 
 
 def filter_file(name: str) -> str:

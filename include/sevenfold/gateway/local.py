@@ -8,13 +8,14 @@ import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from sevenfold.cluster import Deployed, local_cluster
 from sevenfold.errors import SevenfoldError
-from sevenfold.gateway.bootstrap import bootstrap, filter_file, listener
+from sevenfold.gateway.bootstrap import CERTIFICATE_FILE, Tls, bootstrap, certificate, filter_file, listener
 from sevenfold.gateway.clusters import cluster, endpoints, endpoints_file
 from sevenfold.gateway.envoy import Envoy, Resources, soon
 from sevenfold.gateway.filters import filters
@@ -37,6 +38,10 @@ _CLUSTERS_VERSION = "cluster_manager.cds.version_text"
 
 class StaleTraffic(SevenfoldError):
     """A split that is older than the one that is served."""
+
+
+class Unencrypted(SevenfoldError):
+    """The gateway would send keys readable through a network, or lacks the files of its TLS."""
 
 
 class GatewayRefused(SevenfoldError):
@@ -72,7 +77,10 @@ class Gateway:
         host, port = address.hostname or "127.0.0.1", address.port or 80
         start = self._folder / "bootstrap.json"
         write_private(start, json.dumps(bootstrap(self._admin, self._files.folder, port + 1), indent=1))
-        self._files.put("lds.json", [listener(host, port, self._files.folder, self._logs)])
+        if tls := _tls(self._settings):
+            self._files.put(CERTIFICATE_FILE, [certificate(tls)])
+        made = listener(host, port, self._files.folder, self._logs, encrypted=tls is not None)
+        self._files.put("lds.json", [made])
         self.refresh()
         envoy = Path(sysconfig.get_path("scripts")) / "envoy"
         command = [str(envoy), "-c", str(start), "--concurrency", "1", "--disable-hot-restart"]
@@ -163,6 +171,36 @@ class Gateway:
         with (self._folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _tls(settings: Settings) -> Tls | None:
+    """What the gateway encrypts with; None on loopback without TLS.
+
+    Raises:
+        Unencrypted: keys would travel readable, or URL and files do not agree.
+    """
+    address = urlsplit(settings.gateway_url)
+    chain, key = settings.gateway_certificate, settings.gateway_key
+    if address.scheme == "https":
+        if chain is None or key is None or not (chain.is_file() and key.is_file()):
+            raise Unencrypted(
+                f"{settings.gateway_url} needs a certificate and its key: set SEVENFOLD_GATEWAY_CERTIFICATE "
+                "and SEVENFOLD_GATEWAY_KEY to PEM files that are there"
+            )
+        return Tls(chain.absolute(), key.absolute())
+    if not _is_loopback(address.hostname or "127.0.0.1"):
+        raise Unencrypted(
+            f"keys for {settings.gateway_url} would travel readable: give it https and a certificate, "
+            "or bind it to 127.0.0.1"
+        )
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def local_gateway() -> Gateway:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from urllib.parse import urlsplit
 
 LIMIT_S = 15.0
@@ -19,6 +20,7 @@ class Connection:
     def __init__(self, url: str, token: str) -> None:
         address = urlsplit(url)
         self._host, self._port = address.hostname or "127.0.0.1", address.port or 80
+        self._tls = ssl.create_default_context() if address.scheme == "https" else None
         self._fixed = (
             f"host: {address.netloc}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n"
         )
@@ -41,7 +43,7 @@ class Connection:
 
     async def _exchange(self, request: bytes) -> tuple[int, dict[str, str]]:
         if self._streams is None:
-            self._streams = await asyncio.open_connection(self._host, self._port)
+            self._streams = await asyncio.open_connection(self._host, self._port, ssl=self._tls)
         reader, writer = self._streams
         writer.write(request)
         status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")

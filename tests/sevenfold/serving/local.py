@@ -27,9 +27,15 @@ REPLICA = (sys.executable, str(Path(tiny.__file__)), "--drain", "0.3")
 class Local:
     """Supervisor, cluster and gateway of one home."""
 
-    def __init__(self, home: Path, *more: str) -> None:
+    def __init__(self, home: Path, *more: str, tls: tuple[Path, Path] | None = None) -> None:
         port = gateway_port()
-        self.settings = Settings(home=home, gateway_url=f"http://127.0.0.1:{port}")
+        certificate, key = tls or (None, None)
+        self.settings = Settings(
+            home=home,
+            gateway_url=f"{'https' if tls else 'http'}://127.0.0.1:{port}",
+            gateway_certificate=certificate,
+            gateway_key=key,
+        )
         self.supervisor = Supervisor(home)
         self.cluster = LocalCluster(
             self.settings, self.supervisor, tiny.Passes, lambda: self.gateway.refresh(), (*REPLICA, *more)
@@ -49,9 +55,9 @@ class Local:
 
 
 @contextmanager
-def local(home: Path, *more: str) -> Iterator[Local]:
+def local(home: Path, *more: str, tls: tuple[Path, Path] | None = None) -> Iterator[Local]:
     """A running stack, whose replicas get `more` arguments, and its end."""
-    running = Local(home, *more)
+    running = Local(home, *more, tls=tls)
     try:
         running.start()
         yield running
