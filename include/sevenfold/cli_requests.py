@@ -38,6 +38,17 @@ def person(
         console.print(f"{name} is known by key {keyid[:12]}", markup=False)
 
 
+@app.command("sign-with")
+def sign_with(
+    uri: Annotated[str, typer.Argument(help="a key of a KMS: awskms:<arn>, gcpkms:<resource>, hv:<name>")],
+) -> None:
+    """Let a KMS sign the evidence from now on, instead of the key on this machine."""
+    from sevenfold.store import open_store
+
+    with one_sentence():
+        console.print(f"evidence is signed by {uri} from now on, key {open_store().keys.use(uri)[:12]}")
+
+
 @app.command()
 def override(
     promotion: Annotated[str, typer.Argument(help="a promotion: model/environment/run")],

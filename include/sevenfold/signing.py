@@ -1,8 +1,9 @@
 """The keys that sign evidence: one private key made at first start, and the public keys that are trusted.
 
-The folder holds `signing.pem` (private, mode 600) and `trusted/<key id>.json` (public keys). To sign with a
-KMS, put a `signer.json` there: {"uri": "awskms:<key>", "public": {...}}, a URI and a key as securesystemslib
-reads them; no private key is made then. To rotate, call `rotate`: what the old key signed stays valid.
+The folder holds `signing.pem` (private, mode 600) and `trusted/<key id>.json` (public keys). With a
+`signer.json` there, {"uri": "awskms:<key>", "public": {...}}, a KMS signs and no private key lies on this
+machine; `use` (the command sign-with) writes it. To rotate, call `rotate`. What an earlier key signed stays
+valid in both cases.
 """
 
 # mypy: disable-error-code="attr-defined"
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer
 
     from sevenfold.people import People
+
+
+CLIENTS = {"awskms": "boto3", "gcpkms": "google-cloud-kms", "hv": "hvac"}
+"""The KMS that sign by a setting, with the package that each needs beside securesystemslib."""
 
 
 class BadKey(SevenfoldError):
@@ -54,14 +59,15 @@ class Keys:
         setting = self.folder / "signer.json"
         if not setting.exists():
             return self._own()
+        from securesystemslib.exceptions import UnsupportedLibraryError
         from securesystemslib.signer import Signer
 
         try:
             given = json.loads(setting.read_text())
             public = given["public"]
             return Signer.from_priv_key_uri(given["uri"], SSlibKey.from_dict(public.pop("keyid"), public))
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadKey(f"{setting} names no key that can sign evidence: {error}.") from error
+        except (ValueError, KeyError, TypeError, UnsupportedLibraryError) as error:
+            raise BadKey(f"{setting} names no key that can sign evidence: {error}") from error
 
     @property
     def trusted(self) -> list[Key]:
@@ -90,6 +96,38 @@ class Keys:
         self._create(replace=True)
         del self.signer
         return str(self.signer.public_key.keyid)
+
+    def use(self, uri: str) -> str:
+        """Lets a KMS sign from now on and returns its key id; the public key so far stays trusted.
+
+        `uri` is a scheme of securesystemslib with the key's name: awskms:<arn>, gcpkms:<resource>, hv:<name>
+        (HashiCorp Vault). Credentials are the ambient ones of the KMS's own client.
+
+        Raises:
+            BadKey: no such scheme, its client is not installed, or the KMS does not give the public key.
+        """
+        from securesystemslib.exceptions import UnsupportedLibraryError
+        from securesystemslib.signer import SIGNER_FOR_URI_SCHEME
+
+        scheme, _, name = uri.partition(":")
+        kind = SIGNER_FOR_URI_SCHEME.get(scheme)
+        if kind is None or not hasattr(kind, "import_") or not name:
+            known = ", ".join(CLIENTS)
+            raise BadKey(f"'{uri}' names no key of a KMS: it is <scheme>:<key>, with one of {known}.")
+        try:
+            full, public = kind.import_(name)
+        except UnsupportedLibraryError as error:
+            needed = CLIENTS.get(scheme, str(error))
+            raise BadKey(f"{uri} cannot be used here: its client is not installed ({needed}).") from error
+        except Exception as error:  # each KMS has errors of its own
+            raise BadKey(f"{uri} did not give its public key: {type(error).__name__}: {error}") from error
+        if (self.folder / "signing.pem").exists() or (self.folder / "signer.json").exists():
+            self._trust(self.signer.public_key)
+        content = {"uri": full, "public": {"keyid": public.keyid, **public.to_dict()}}
+        write_private(private_folder(self.folder) / "signer.json", json.dumps(content, indent=1))
+        self._trust(public)
+        self.__dict__.pop("signer", None)
+        return str(public.keyid)
 
     def _own(self) -> Signer:
         from cryptography.hazmat.primitives.serialization import load_pem_private_key

@@ -36,6 +36,12 @@ class BadStatement(SevenfoldError):
     """A statement that is unsigned, altered, signed by a key nobody trusts, or not over what it should be."""
 
 
+class NotSigned(SevenfoldError):
+    """The key that signs evidence cannot be used now; nothing was concluded."""
+
+    retry = True
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What a statement is about besides the candidate: where, judged how, on what.
@@ -106,12 +112,19 @@ def build(candidate: Candidate, evidence: Evidence, now: datetime) -> dict[str, 
 
 
 def sign(statement: Mapping[str, Any], signer: Signer) -> str:
-    """The statement in a signed DSSE envelope, as JSON text."""
+    """The statement in a signed DSSE envelope, as JSON text.
+
+    Raises:
+        NotSigned: the key cannot be reached, or does not sign.
+    """
     from securesystemslib.dsse import Envelope
 
     payload = json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()
     envelope = Envelope(payload, PAYLOAD_TYPE, {})
-    envelope.sign(signer)
+    try:
+        envelope.sign(signer)
+    except Exception as error:  # a KMS that is away has errors of its own
+        raise NotSigned(f"The evidence could not be signed: {type(error).__name__}: {error}") from error
     return json.dumps(envelope.to_dict(), sort_keys=True)
 
 
