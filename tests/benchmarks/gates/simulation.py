@@ -33,7 +33,6 @@ class World:
     champion: int
     outage: bool = False
     burst: float = 0.0
-    bounded: bool = True
 
     def traffic(self, factor: float, runs: int, random: np.random.Generator) -> Traffic:
         """Counts of `runs` canaries whose challenger has `factor` times the champion's rate.
@@ -64,6 +63,8 @@ WORLDS = (
     World("200 polls, 10k against 90k, bursts of single arms (cv 0.3)", 200, 50, 450, burst=0.3),
 )
 FACTORS = (1.0, 1.5, 2.0)
+FREQUENCIES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+"""How often the same 10k requests against 90k are looked at."""
 
 
 def ours(phi: float = 1.0) -> Rule:
@@ -155,6 +156,17 @@ def simulate(world: World, runs: int) -> Iterator[Row]:
             found["ours, phi of an A/A run"].append(ours(over_dispersion(world, random))(traffic))
         for name, decisions in found.items():
             yield _row(world, name, factor, decisions)
+
+
+def at_every_frequency(runs: int) -> Iterator[Row]:
+    """Our rule on the same traffic, looked at more and more often."""
+    for polls in FREQUENCIES:
+        world = World(f"{polls:,} polls", polls, 10_000 // polls, 90_000 // polls)
+        for factor in FACTORS:
+            random = np.random.default_rng([SEED, polls, int(factor * 10)])
+            sizes = [min(CHUNK, runs - start) for start in range(0, runs, CHUNK)]
+            decisions = [ours()(world.traffic(factor, size, random)) for size in sizes]
+            yield _row(world, "ours", factor, decisions)
 
 
 def _head(t: Traffic, runs: int) -> Traffic:
