@@ -134,22 +134,26 @@ def over_dispersion(intervals: ArrayLike, alpha: float = 0.1) -> float:
 def _intervals(readings: Sequence[Measurement], compared: bool) -> Floats:
     arms = ("e1", "n1", "e0", "n0") if compared else ("e1", "n1")
     counts = np.zeros((len(readings), 4))
-    counts[:, : len(arms)] = [[count(reading, arm) for arm in arms] for reading in readings]
+    for place, arm in enumerate(arms):
+        counts[:, place] = np.fromiter((count(reading, arm) for reading in readings), float, len(readings))
     return counts
 
 
 def _refuse_unfair_split(readings: Sequence[Measurement]) -> None:
-    planned = [
-        (reading.counts["n1"], reading.counts["n0"], reading.counts["share"])
+    split = ("n1", "n0", "share")
+    numbers = (
+        reading.counts[name]
         for reading in readings
         if reading.counts is not None and 0 < reading.counts.get("share", 0) < 1
-    ]
-    if not planned:
+        for name in split
+    )
+    planned = np.fromiter(numbers, float).reshape(-1, len(split))
+    if not len(planned):
         return
-    evidence = mismatch(np.array(planned))
+    evidence = mismatch(planned)
     if evidence >= -log(UNFAIR):
-        n1, n0 = (sum(arm) for arm in list(zip(*planned, strict=True))[:2])
-        expected = sum((a + b) * share for a, b, share in planned)
+        n1, n0, _ = planned.sum(axis=0)
+        expected = ((planned[:, 0] + planned[:, 1]) * planned[:, 2]).sum()
         raise Unusable(
             f"the candidate got {n1:,.0f} of {n1 + n0:,.0f} requests where "
             f"{expected:,.0f} were planned, and the evidence is {odds(evidence)} that the split is another"
