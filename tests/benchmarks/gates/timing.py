@@ -83,7 +83,7 @@ def judged_lines() -> Iterator[tuple[str, float, float]]:
 
 
 def bounds() -> list[tuple[str, float, str, bool]]:
-    """Under a second for 10,000; a look works with a few bytes a stored reading, and leaves nothing behind."""
+    """Under a second for 10,000; a look works with few bytes a stored reading, and leaves nothing behind."""
     found = _measured()
     one, many = (found[name][0] for name in ("10,000 polls of one metric", "10,000 readings of 40 metrics"))
     few, many_polls = (found[f"{polls} polls of one metric"][1] for polls in ("10,000", "100,000"))
