@@ -141,6 +141,27 @@ def differences(before: Policy, after: Policy) -> list[str]:
     return found or ["its words only"]
 
 
+def moved(connection: Connection, before: Candidate, after: Candidate) -> list[str]:
+    """What of the gates changed between two candidates, one phrase each with its environment.
+
+    A bar may be moved before a candidate is made, too: nobody has to let that through, but whoever approves
+    the candidate should see it.
+    """
+    found = []
+    for environment in {**before.gates, **after.gates}:
+        was, now = before.gates.get(environment), after.gates.get(environment)
+        if was == now:
+            continue
+        old, new = (kept(connection, hash or "") for hash in (was, now))
+        if was is None or now is None:
+            found.append(f"{environment}: there {'was no gate' if was is None else 'is no gate now'}")
+        elif old is None or new is None:
+            found.append(f"{environment}: changed, and its text is not kept")
+        else:
+            found += [f"{environment}: {difference}" for difference in differences(old, new)]
+    return found
+
+
 def _by_name(gate: Policy) -> dict[str, dict[str, object]]:
     """What a gate asks by name, and the gate's own keys under its environment's name."""
     dumped = gate.model_dump(mode="json")

@@ -7,7 +7,9 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowException
 
-from sevenfold.approval import SamePerson, record_approval
+from sevenfold import gate_change, release
+from sevenfold.approval import SamePerson, approvals_of, record_approval
+from sevenfold.candidate import Candidate
 from sevenfold.environments import before
 from sevenfold.promotion import Promotion
 from sevenfold.store import Store, open_store
@@ -65,6 +67,11 @@ def evidence_so_far(store: Store, promotion: Promotion) -> str:
     lines = [
         f"Candidate `{candidate.id}`, {candidate.reason or 'no reason given'}.",
         f"Trained as of {candidate.as_of:%Y-%m-%d}. Requested by {promotion.requested_by}.",
+        *_gates_moved(store, candidate),
+        *(
+            f"{one.approver} approved it before, in {one.promotion}: {_cell(one.reason)}"
+            for one in approvals_of(store, candidate.id)
+        ),
         "",
         "| environment | verdict | why |",
         "|---|---|---|",
@@ -74,8 +81,22 @@ def evidence_so_far(store: Store, promotion: Promotion) -> str:
         passed = [move for move in moves if move.environment == environment and move.state == "promoted"]
         if passed:
             last = passed[-1]
-            why = (last.outcome or "").replace("|", "/").replace("\n", " ")
-            lines.append(f"| [{environment}]({evidence_address(last.id)}) | {last.verdict} | {why} |")
+            address, why = evidence_address(last.id), _cell(last.outcome or "")
+            lines.append(f"| [{environment}]({address}) | {last.verdict} | {why} |")
         else:
             lines.append(f"| {environment} | nothing | it has not been promoted there |")
     return "\n".join(lines)
+
+
+def _gates_moved(store: Store, candidate: Candidate) -> list[str]:
+    """What of the gates changed since the champion was made: it was made under another bar."""
+    champion = release.row(store, candidate.model).champion
+    if champion is None:
+        return []
+    with store.reading() as connection:
+        moved = gate_change.moved(connection, store.candidate(champion), candidate)
+    return [f"Gates that changed since the champion was made: {_cell('; '.join(moved))}."] if moved else []
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "/").replace("\n", " ")

@@ -11,8 +11,11 @@ from airflow.sdk.exceptions import AirflowException
 from tests.airflow_home import context
 from tests.rail_world import World
 
+from sevenfold.analyse import analyse
 from sevenfold.approval import approvals_of
 from sevenfold.candidate import Candidate
+from sevenfold.conclude import conclude
+from sevenfold.environments import before
 from sevenfold_airflow.approve import ApproveOperator, evidence_so_far
 
 
@@ -71,3 +74,29 @@ def test_the_person_sees_what_every_gate_said(world: World, candidate: Candidate
     for environment in ("training", "testing", "staging", "preproduction"):
         assert f"| [{environment}](/sevenfold/evidence?promotion=" in shown
     assert shown.count("| Successful |") == 4
+
+
+def test_the_person_sees_that_a_bar_was_moved_before_the_candidate_was_made(world: World) -> None:
+    """Loosened, committed, trained anew: nobody has to let it through, so whoever approves has to see it."""
+    from sevenfold import release
+    from sevenfold.approval import record_approval
+
+    champion = world.candidate("champion")
+    world.passes(champion, *before("production"))
+    first = world.begin("production", "first", champion)
+    record_approval(world.store, first.id, "grace", "fine | really")
+    release.claim(world.store, first.id, "ada")
+    world.measure(first)
+    conclude(world.store, first.id, analyse(world.store, first.id, datetime.now(UTC)))
+    release.settle(world.store, first.id, "ada")
+    path = world.models / "toy" / "gates" / "testing.yaml"
+    path.write_text(path.read_text().replace("limit: 0.5", "limit: 5.0"))
+    later = world.begin("production", "later", world.candidate("later"))
+    shown = evidence_so_far(world.store, later)
+    assert (
+        "Gates that changed since the champion was made: testing: loss of train: limit 0.5 is now 5.0."
+        in shown
+    )
+    again = evidence_so_far(world.store, world.begin("production", "again", champion))
+    assert "Gates that changed" not in again
+    assert "grace approved it before, in toy/production/first: fine / really" in again

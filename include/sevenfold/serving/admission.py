@@ -64,12 +64,3 @@ def require_admission(evidence: Evidence, candidate: str, slot: str) -> None:
             f"candidate {candidate} may not serve as {slot}: "
             f"it has no valid passing statement of {', '.join(missing)}"
         )
-
-
-def may_serve(evidence: Evidence, candidate: str, slot: str) -> bool:
-    """Whether `candidate` has the evidence to serve in `slot`."""
-    try:
-        require_admission(evidence, candidate, slot)
-    except NotAdmitted:
-        return False
-    return True

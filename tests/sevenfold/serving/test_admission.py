@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.sevenfold.serving.tiny import Passes
 
-from sevenfold.serving.admission import NotAdmitted, UnknownSlot, arm, may_serve, require_admission
+from sevenfold.serving.admission import NotAdmitted, UnknownSlot, arm, require_admission
 
 CHAIN = ("training", "testing", "staging", "preproduction")
 NEEDED = {"testing": 1, "staging": 2, "shadow": 3, "challenger": 4, "champion": 4}
@@ -14,10 +14,11 @@ NEEDED = {"testing": 1, "staging": 2, "shadow": 3, "challenger": 4, "champion": 
 @pytest.mark.parametrize(("slot", "count"), NEEDED.items())
 def test_a_slot_needs_all_environments_before_its_own(slot: str, count: int) -> None:
     needed = [("c", environment) for environment in CHAIN[:count]]
-    assert may_serve(Passes(*needed), "c", slot)
+    require_admission(Passes(*needed), "c", slot)
     for missing in needed:
         held = [one for one in needed if one != missing] or [("other", "training")]
-        assert not may_serve(Passes(*held), "c", slot)
+        with pytest.raises(NotAdmitted):
+            require_admission(Passes(*held), "c", slot)
 
 
 def test_the_refusal_names_what_is_missing() -> None:
@@ -26,12 +27,14 @@ def test_the_refusal_names_what_is_missing() -> None:
 
 
 def test_evidence_of_another_candidate_is_none() -> None:
-    assert not may_serve(Passes(("d", "training")), "c", "testing")
+    with pytest.raises(NotAdmitted):
+        require_admission(Passes(("d", "training")), "c", "testing")
 
 
 def test_a_slot_may_have_a_suffix() -> None:
     assert arm("staging-load") == "staging"
-    assert not may_serve(Passes(("c", "training")), "c", "staging-load")
+    with pytest.raises(NotAdmitted):
+        require_admission(Passes(("c", "training")), "c", "staging-load")
 
 
 @pytest.mark.parametrize("slot", ["", "prod", "champions", "-staging"])
