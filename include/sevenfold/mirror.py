@@ -90,16 +90,26 @@ class Mirror:
         file = self.real.model_file(self.candidate)
         return application(self.candidate.model, self.candidate.id, slot, file, self.settings.logs)
 
+    def local_gateway(self, *ports: int) -> Gateway:
+        """Its gateway with replicas on these ports, whether or not its Envoy runs."""
+        model, candidate = self.candidate.model, self.candidate.id
+        return Gateway(self.settings, lambda: [Deployed(model, candidate, "champion", ports)])
+
     @contextmanager
     def gateway(self, *ports: int) -> Iterator[Gateway]:
         """An Envoy of its own that gives the model's public route to replicas on these ports.
+
+        When it is started again it serves the split that was committed last.
 
         Raises:
             MirrorBroken: it does not start.
         """
         model, candidate = self.candidate.model, self.candidate.id
         with own_gateway(self.settings, [Deployed(model, candidate, "champion", ports)]) as gateway:
-            gateway.apply(Traffic(model, candidate, generation=1))
+            if gateway.traffic(model) is None:
+                gateway.apply(Traffic(model, candidate, generation=1))
+            if not soon(lambda: any(gateway.envoy.healthy().values()), START_S):
+                raise MirrorBroken(f"the mirror's gateway finds nobody at the ports {ports}")
             yield gateway
 
 

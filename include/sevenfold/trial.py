@@ -14,7 +14,7 @@ from sevenfold import release
 from sevenfold.activity import Activity
 from sevenfold.cluster import Deployment, local_cluster
 from sevenfold.errors import SevenfoldError
-from sevenfold.gateway import local_gateway
+from sevenfold.gateway import Gateway, local_gateway
 from sevenfold.release_row import ReleaseRow, SlotBusy
 
 TERMINATED = 128 + signal.SIGTERM
@@ -124,13 +124,13 @@ def ends_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def require_gateway(activity: Activity) -> None:
-    """Returns when the gateway answers.
+def require_gateway(activity: Activity, gateway: Gateway | None = None) -> None:
+    """Returns when the gateway answers; this machine's by default.
 
     Raises:
         GatewayDown: it does not.
     """
-    if not local_gateway().envoy.running():
+    if not (gateway or local_gateway()).envoy.running():
         where = activity.settings.gateway_url
         raise GatewayDown(f"the gateway at {where} does not run: start the stack with make up")
 

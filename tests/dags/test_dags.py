@@ -35,8 +35,8 @@ SHAPES = {
     "training": "admit > search > train > benchmark > gate > promote > close",
     "testing": "admit > adversarial+benchmark+contract+resources+validate_data+validate_model "
     "> gate > promote > close",
-    "staging": "admit > end_to_end+monitoring_check > data_flow > load_test > canary > gate > promote "
-    "> close",
+    "staging": "admit > end_to_end+integration+monitoring_check > data_flow > load_test > canary "
+    "> gate > promote > close",
     "preproduction": "admit > fairness+final_validation+security+shadow > full_scale_load > rollback_drill > "
     "gate > promote > close",
     "production": "admit > approve > serve > canary > gate > take_over > promote+roll_back > close",
