@@ -2,7 +2,8 @@
 
 It starts when a candidate was promoted out of preproduction, and waits for a person's approval (Required
 Actions). Then it is deployed beside the champion and gets more of the live requests step by step. The
-gate looks all the time: proven harm takes the candidate off at once, silence holds it where it is.
+gate looks all the time: proven harm takes the candidate off at once, silence holds it where it is. A spent
+error budget asks a person.
 
 **Green**: the candidate is champion. **Red**: it was refused and is off, the champion serves everything
 again: look at the reason in daylight. If `roll_back` is red too, users may meet the candidate: get up,
@@ -19,7 +20,7 @@ for spec in all_models():
         verdict = gate()
         # the gate's steps end it: labels of real-time traffic take days
         canary = activity("canary", execution_timeout=None)
-        admit() >> approve() >> activity("serve") >> canary >> verdict
+        admit() >> approve() >> activity("serve") >> canary >> activity("sla") >> verdict
         take_over = activity("take_over")
         verdict >> take_over >> promote()
         [verdict, take_over] >> activity("roll_back", trigger_rule=TriggerRule.ONE_FAILED)

@@ -39,15 +39,17 @@ class Answer:
 class AccessLog:
     """Follows the gateway's access log of one model's inference requests, from the moment it is opened.
 
+    It begins `back` bytes before the end.
+
     With `refused` it also has those that the gateway itself answered, whose candidate is empty: no key, or
     nobody there to ask.
     """
 
-    def __init__(self, logs: Path, model: str, *, refused: bool = False) -> None:
+    def __init__(self, logs: Path, model: str, *, refused: bool = False, back: int = 0) -> None:
         self._file = logs / FILE
         self._path = f"/v2/models/{model}/"
         self._refused = refused
-        self._position = self._size()
+        self._position = max(0, self._size() - back)
         self._rest = b""
         self._answers: list[Answer] = []
 

@@ -39,7 +39,7 @@ SHAPES = {
     "> gate > promote > close",
     "preproduction": "admit > fairness+final_validation+security+shadow > full_scale_load > rollback_drill > "
     "gate > promote > close",
-    "production": "admit > approve > serve > canary > gate > take_over > promote+roll_back > close",
+    "production": "admit > approve > serve > canary > sla > gate > take_over > promote+roll_back > close",
     "monitoring": "admit > feedback > ab_analysis+drift+monitor > retraining_trigger > dashboards > finish "
     "> close",
 }

@@ -10,7 +10,7 @@ import pytest
 from tests.activities.live_stack import LiveWorld
 from tests.activities.small_world import MODEL
 
-from activities.production import canary, go_back, roll_back, serve, take_over
+from activities.production import canary, go_back, roll_back, serve, sla, take_over
 from sevenfold import release
 from sevenfold.cluster import local_cluster
 from sevenfold.conclude import conclude
@@ -76,6 +76,15 @@ def test_a_better_challenger_goes_through_and_the_champion_stays_ready(live: Liv
     )
     wrong = [m for m in readings if m.metric == "wrong_labels"]
     assert all(m.counts["e1"] <= m.counts["n1"] and m.window_end > m.window_start for m in wrong)
+
+    sla.main(live.handle("sla", promotion))
+    spent = {m.metric: m for m in live.store.measurements(promotion.id) if m.activity == "sla"}
+    assert {name: m.value for name, m in spent.items() if name.startswith("errors")} == {
+        "errors_spent": 0,
+        "errors_burn_rate": 0,
+    }
+    assert spent["errors_spent"].n > 100
+    assert set(spent) == {"errors_spent", "errors_burn_rate", "slow_spent", "slow_burn_rate"}
 
     conclude(live.store, promotion.id, live.analysis(promotion, Verdict.SUCCESSFUL))
     take_over.main(live.handle("take_over", promotion))

@@ -1,0 +1,66 @@
+"""The error budget: how much of what the SLA allows to fail has failed, and how fast that goes.
+
+The SLA promises that at most `error_rate` of the requests fail and that one of a hundred takes longer than
+its p99. Over a window that is a number of requests, the budget. The burn rate is the share that failed
+lately, in units of the promise: at 1 the budget lasts exactly as long as its window (Beyer et al., The Site
+Reliability Workbook, 2018, chapters 2 and 5). Who is woken when it burns is the service alarm's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sevenfold.answers import AccessLog, Answer
+from sevenfold.service_alarm import SLOW_PROMISE
+from sevenfold.spec import ModelSpec
+
+WINDOW, LATELY = timedelta(days=30), timedelta(hours=1)
+MOST_BYTES = 64 << 20
+"""Of the gateway's log that are read: some 150,000 requests."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One promise over one window: `bad` of `n` requests broke it, `promised` (a share) may."""
+
+    what: str
+    window: timedelta
+    bad: int
+    n: int
+    promised: float
+
+    @property
+    def allowed(self) -> float:
+        """Requests that may break the promise; one always may, or the first to fail would be too many."""
+        return max(1.0, self.promised * self.n)
+
+    @property
+    def spent(self) -> float:
+        """The part of the budget that is used: above 1 the promise is broken."""
+        return self.bad / self.allowed
+
+
+def budgets(spec: ModelSpec, answers: Sequence[Answer], now: datetime) -> list[Budget]:
+    """Errors and slow answers, over the whole window and lately.
+
+    Refusals of what a caller must put right (400 to 499) are no fault of the service.
+    """
+    sla, found = spec.serving.sla, []
+    for window in (WINDOW, LATELY):
+        inside = [answer for answer in answers if now - window <= answer.at <= now]
+        failed = sum(answer.status >= 500 or answer.status == 0 for answer in inside)
+        slow = sum(answer.milliseconds > sla.p99_ms for answer in inside)
+        found += [
+            Budget("errors", window, failed, len(inside), sla.error_rate),
+            Budget("slow", window, slow, len(inside), SLOW_PROMISE),
+        ]
+    return found
+
+
+def callers_answers(logs: Path, model: str) -> list[Answer]:
+    """What callers of the public route met, from the newest part of the gateway's log."""
+    log = AccessLog(logs, model, refused=True, back=MOST_BYTES)
+    return [answer for answer in log.newest() if answer.path == f"/v2/models/{model}/infer"]
