@@ -99,11 +99,16 @@ def pair(task: Task, champion: pa.Table, shadow: pa.Table) -> Pairs:
 
 @dataclass(frozen=True)
 class Losses:
-    """Log loss on the rows whose label is known; `difference` is shadow minus champion, by day."""
+    """Loss on the rows whose label is known; `difference` is shadow minus champion, by day.
+
+    The calibrations are what was observed over what was expected: 1 is right.
+    """
 
     champion: Interval
     shadow: Interval
     difference: Interval
+    champion_calibration: Interval
+    shadow_calibration: Interval
 
 
 def losses(pairs: Pairs, labels: pa.Table) -> Losses | None:
@@ -120,4 +125,10 @@ def losses(pairs: Pairs, labels: pa.Table) -> Losses | None:
         champion=evaluation.mean(ours, days),
         shadow=evaluation.mean(theirs, days),
         difference=evaluation.mean(theirs - ours, days),
+        champion_calibration=_calibration(pairs.task, label, pairs.champion[known], days),
+        shadow_calibration=_calibration(pairs.task, label, pairs.shadow[known], days),
     )
+
+
+def _calibration(task: Task, label: Any, prediction: Any, days: Any) -> Interval:
+    return evaluation.ratio(task.observed(label, prediction), task.expected(prediction), days)

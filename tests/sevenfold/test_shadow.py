@@ -68,4 +68,6 @@ def test_loss_on_known_labels_only() -> None:
     assert found.shadow.value == pytest.approx(theirs)
     assert found.difference.value == pytest.approx(theirs - ours)
     assert found.difference.clusters == 2
+    assert found.champion_calibration.value == pytest.approx(1 / (0.7 + 0.9))
+    assert found.shadow_calibration.value == pytest.approx(1 / (0.4 + 0.8))
     assert losses(pairs, pa.table({"id": ["other"], "label": [1.0]})) is None

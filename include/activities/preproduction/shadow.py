@@ -185,6 +185,19 @@ def later_loss(activity: Activity, champion: Candidate, pairs: Pairs) -> None:
         baseline_value=found.champion.value,
         counts=difference.difference_counts,
     )
+    ours, theirs = found.shadow_calibration, found.champion_calibration
+    activity.measure(
+        "calibration",
+        ours.value,
+        unit="observed over expected",
+        n=ours.n,
+        low=ours.limits["low"],
+        high=ours.limits["high"],
+        baseline="champion",
+        baseline_candidate=champion.id,
+        baseline_value=theirs.value,
+    )
+    activity.progress(f"observed over expected: {ours.value:.2f}, champion {theirs.value:.2f}")
     _plot(activity, found)
 
 
@@ -213,14 +226,24 @@ def _plot(activity: Activity, found: Losses) -> None:
     import tempfile
     from pathlib import Path
 
-    rows = [
-        (name, one.value, one.limits["low"], one.limits["high"])
-        for name, one in (("champion", found.champion), ("shadow", found.shadow))
-    ]
+    on = f"on the same {found.difference.n:,} rows, 95 % by day"
+    pictures = {
+        "losses": ("Later loss", "nats", found.champion, found.shadow),
+        "calibration": (
+            "Observed over expected",
+            "1 is right",
+            found.champion_calibration,
+            found.shadow_calibration,
+        ),
+    }
     with tempfile.TemporaryDirectory() as folder:
-        title = f"Log loss on the same {found.difference.n:,} rows, 95 % by day"
-        path = plots.intervals(Path(folder) / "losses.png", rows, title, "nats")
-        activity.report(path.name, path.read_bytes(), "Later loss of champion and shadow")
+        for name, (title, unit, champion, shadow) in pictures.items():
+            rows = [
+                (who, one.value, one.limits["low"], one.limits["high"])
+                for who, one in (("champion", champion), ("shadow", shadow))
+            ]
+            path = plots.intervals(Path(folder) / f"{name}.png", rows, f"{title} {on}", unit)
+            activity.report(path.name, path.read_bytes(), f"{title} of champion and shadow")
 
 
 if __name__ == "__main__":

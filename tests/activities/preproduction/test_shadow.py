@@ -55,7 +55,10 @@ def test_beside_a_champion_the_same_requests_are_compared(live: LiveWorld) -> No
     activity = live.handle("shadow", live.begin(candidate, "preproduction", traffic="replay"))
     shadow.main(activity)
     readings = {m.metric: m for m in live.store.measurements(activity.promotion.id)}
-    assert set(readings) == {"disagreement", "errors", "prediction_difference", "slow", "loss_difference"}
+    metrics = {"disagreement", "errors", "prediction_difference", "slow", "loss_difference", "calibration"}
+    assert set(readings) == metrics
+    off, champions = (abs(readings["calibration"].value - 1), abs(readings["calibration"].baseline_value - 1))
+    assert off < 0.15 < champions, "the champion hardly knows the pull"
     assert {m.baseline_candidate for m in readings.values()} == {champion.id}
     assert readings["errors"].counts["bad"] == 0
     assert readings["errors"].n > 400
