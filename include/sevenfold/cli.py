@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,20 +46,22 @@ def down() -> None:
 @app.command()
 def status() -> None:
     """What runs where, what production serves, and what waits for a person."""
-    from sevenfold import release
+    from sevenfold import overview, release
+    from sevenfold.cluster import local_cluster
+    from sevenfold.gateway import local_gateway
     from sevenfold.spec import models
     from sevenfold.store import open_store
     from sevenfold.supervision import Supervisor
 
     with one_sentence():
-        supervisor = Supervisor(settings().home)
-        parts = Table("part", "state", "process", "since", box=None)
-        for part in supervisor.status() if supervisor.running() else []:
-            since = (
-                datetime.fromtimestamp(part.since, UTC).strftime("%H:%M:%S UTC") if part.pid else part.detail
-            )
-            parts.add_row(part.name, part.state.lower(), str(part.pid or ""), since)
+        supervisor, cluster, gateway = Supervisor(settings().home), local_cluster(), local_gateway()
+        running = supervisor.running()
+        replicas = cluster.status() if running else []
+        parts = Table("part", "state", "process", "up", box=None)
+        for line in overview.parts(supervisor.status() if running else [], replicas, time.time()):
+            parts.add_row(*line)
         console.print(parts if parts.row_count else "nothing runs: start it with make up")
+        in_flight = gateway.envoy.in_flight() if gateway.envoy.running() else {}
         store = open_store()
         for model in models():
             row = release.row(store, model)
@@ -69,6 +72,12 @@ def status() -> None:
                 console.print(
                     f"  {row.candidate} gets {row.share:.0%} of the traffic and sees {row.mirror:.0%}"
                 )
+            table = Table("candidate", "slot", "requests", "port", "state", "up", "in flight", box=None)
+            mine = [replica for replica in replicas if replica.model == model]
+            for line in overview.replicas(mine, gateway.traffic(model), in_flight, time.time()):
+                table.add_row(*line)
+            if table.row_count:
+                console.print(table)
             if row.held:
                 console.print(f"  automatic promotion is on hold: {row.held}", markup=False)
             for alert in store.open_alerts(model):

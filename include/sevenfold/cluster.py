@@ -84,7 +84,10 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Replica:
-    """One process: where it listens, what supervisord says of it, whether it says it is ready."""
+    """One process: where it listens, what supervisord says of it, whether it says it is ready.
+
+    `since` is when it was started, in seconds since 1970; 0 while it is down.
+    """
 
     model: str
     candidate: str
@@ -93,6 +96,7 @@ class Replica:
     state: str
     pid: int
     ready: bool
+    since: float = 0.0
 
 
 class LocalCluster:
@@ -350,7 +354,8 @@ def _replica(deployed: Deployed, port: int, program: ProgramStatus | None) -> Re
         port,
         program.state if program else "MISSING",
         program.pid if program else 0,
-        ready(port, deployed.candidate, 0.5),
+        ready(port, deployed.candidate, 2.0),  # as long as the gateway waits
+        program.since if program and program.pid else 0.0,
     )
 
 

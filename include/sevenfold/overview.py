@@ -1,0 +1,78 @@
+"""What runs where, as lines of a table for a person at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sevenfold.cluster import Replica
+from sevenfold.serving.admission import LIVE, arm
+from sevenfold.supervision import ProgramStatus
+from sevenfold.traffic import Traffic
+
+
+def parts(
+    programs: Iterable[ProgramStatus], replicas: Iterable[Replica], now: float
+) -> list[tuple[str, ...]]:
+    """Name, state, process and uptime of everything that is supervised and no replica.
+
+    What is down has supervisord's sentence in the place of its uptime.
+    """
+    processes = {replica.pid for replica in replicas if replica.pid}
+    return [
+        (
+            part.name,
+            part.state.lower(),
+            str(part.pid or ""),
+            uptime(now - part.since) if part.pid else part.detail,
+        )
+        for part in programs
+        if part.pid not in processes
+    ]
+
+
+def replicas(
+    found: Iterable[Replica], traffic: Traffic | None, in_flight: Mapping[int, int], now: float
+) -> list[tuple[str, ...]]:
+    """Candidate, slot, its part of the requests, port, state, uptime and requests in flight of each replica.
+
+    Args:
+        found: the replicas of one model.
+        traffic: the split that is in force.
+        in_flight: by port; a replica that the gateway does not know has none.
+        now: seconds since 1970.
+    """
+    return [
+        (
+            replica.candidate,
+            replica.slot,
+            _part(replica, traffic),
+            str(replica.port),
+            "ready" if replica.ready else f"{replica.state.lower()}, not ready",
+            uptime(now - replica.since) if replica.since else "",
+            str(in_flight[replica.port]) if replica.port in in_flight else "",
+        )
+        for replica in sorted(found, key=lambda one: (one.slot, one.candidate, one.port))
+    ]
+
+
+def uptime(seconds: float) -> str:
+    """Such as 45 s, 12 min, 3 h 20 min or 2 d 4 h."""
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    if minutes < 1:
+        return f"{max(0, int(seconds))} s"
+    if hours < 1:
+        return f"{minutes} min"
+    return f"{hours} h {minutes % 60} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
+def _part(replica: Replica, traffic: Traffic | None) -> str:
+    """Which part of the callers' requests its candidate answers, with all its replicas together, or sees."""
+    if traffic is None:
+        return "none"
+    if replica.slot in LIVE and replica.candidate == traffic.champion:
+        return f"{1 - traffic.share:.0%}"
+    if replica.slot in LIVE and replica.candidate == traffic.challenger:
+        return f"{traffic.share:.0%}"
+    if arm(replica.slot) == "shadow" and replica.candidate == traffic.challenger and traffic.mirror:
+        return f"sees {traffic.mirror:.0%}"
+    return "none"
