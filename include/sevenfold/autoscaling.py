@@ -31,6 +31,8 @@ CALM_S = 60.0
 """Fewer replicas only when so long no more were needed: HPA's stabilizationWindowSeconds."""
 TOLERANCE = 0.1
 """HPA's: nothing changes while the target is missed by no more than this part."""
+REVIVE_S = 10.0
+"""So often replicas are looked for that supervisord has given up: what they failed at may be over."""
 UNNEEDED_S = 30.0
 """A live candidate that the release row names no more is removed after this time: a retry still finds it."""
 
@@ -135,11 +137,23 @@ class Scaler:
         self._scale, self._clock, self._windows = scale, clock, (window_s, calm_s)
         self._deciding: dict[tuple[str, str, str], Autoscaler] = {}
         self._unneeded: dict[tuple[str, str, str], float] = {}
+        self._revived: dict[str, float] = {}
 
     def look(self, model: str) -> list[str]:
         """One look at one model; a sentence for everything that it changed."""
         live = [one for one in self._cluster.deployments(model) if one.slot in LIVE and one.ports]
-        return [*self._remove_unneeded(model, live), *self._fit(model, live)]
+        return [*self._remove_unneeded(model, live), *self._revive(model, live), *self._fit(model, live)]
+
+    def _revive(self, model: str, live: list[Deployed]) -> list[str]:
+        now, said = self._clock(), []
+        if now - self._revived.get(model, -REVIVE_S) >= REVIVE_S:
+            self._revived[model] = now
+            for deployed in filter(self._cluster.given_up, live):
+                self._cluster.scale(model, deployed.slot, len(deployed.ports), deployed.candidate)
+                said.append(
+                    f"{deployed.candidate} as {deployed.slot}: what had been given up was started again"
+                )
+        return said
 
     def _fit(self, model: str, live: list[Deployed]) -> list[str]:
         scale, flights, said = self._scale(model), self._in_flight(), []

@@ -193,6 +193,10 @@ class LocalCluster:
             for port in (*deployed.ports, *deployed.leaving)
         ]
 
+    def given_up(self, deployed: Deployed) -> bool:
+        """Whether supervisord starts some of these replicas no more: they failed too often in a row."""
+        return any(self._hopeless(deployed.program(port)) for port in deployed.ports)
+
     def _fit(self, held: Deployed, replicas: int, limit: float) -> Deployed:
         """Makes `held` what is asked, then what runs what `held` says."""
         fit = [port for port in held.ports if not self._hopeless(held.program(port))]

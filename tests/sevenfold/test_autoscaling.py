@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sevenfold.evidence_world import World
 from tests.sevenfold.serving.local import ONE, TWO, Load, Local, local
 
 from sevenfold import autoscaling
@@ -96,6 +95,10 @@ class Cluster:
     def __init__(self, *deployed: Deployed) -> None:
         self.held = list(deployed)
         self.asked: list[tuple[object, ...]] = []
+        self.lost: set[str] = set()
+
+    def given_up(self, deployed: Deployed) -> bool:
+        return deployed.candidate in self.lost
 
     def deployments(self, model: str) -> list[Deployed]:
         return list(self.held)
@@ -147,6 +150,22 @@ def test_a_model_without_bounds_keeps_its_replicas(monkeypatch: pytest.MonkeyPat
     assert cluster.asked == []
 
 
+def test_replicas_that_were_given_up_are_tried_again_every_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    named(monkeypatch, ReleaseRow("tiny", ONE, candidate=TWO, generation=3))
+    cluster = Cluster(Deployed("tiny", ONE, "champion", (1, 2)), Deployed("tiny", TWO, "challenger", (3,)))
+    now = [0.0]
+    looks = Scaler(object(), cluster, dict, lambda model: None, lambda: now[0])  # type: ignore[arg-type]
+    looks.look("tiny")
+    cluster.lost = {TWO}
+    looks.look("tiny")
+    assert cluster.asked == []
+    for now[0] in (autoscaling.REVIVE_S, autoscaling.REVIVE_S + 1):
+        looks.look("tiny")
+    assert cluster.asked == [("scale", "challenger", 1, TWO)]
+
+
 def test_what_the_row_names_no_more_goes_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """A production candidate whose promotion was held gave up the slot and kept its replicas."""
     held = Deployed("tiny", ONE, "champion", (1, 2)), Deployed("tiny", TWO, "challenger", (3, 4))
@@ -179,11 +198,11 @@ def slow(tmp_path: Path) -> Iterator[Local]:
 
 
 def test_replicas_follow_a_load_that_comes_and_goes_and_no_request_is_lost(
-    slow: Local, world: World, monkeypatch: pytest.MonkeyPatch
+    slow: Local, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named(monkeypatch, ReleaseRow("tiny", ONE, generation=1))
     looks = Scaler(
-        world.store,
+        object(),  # type: ignore[arg-type]
         slow.cluster,
         slow.gateway.envoy.in_flight,
         lambda model: Scale(1, 3, 2.0),

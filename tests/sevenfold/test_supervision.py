@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -90,6 +91,19 @@ def test_a_final_exit_is_not_followed_by_a_start(supervisor: Supervisor) -> None
     wait(lambda: supervisor.tail("again").count("ended") > 1)
     assert supervisor.tail("final").count("ended") == 1
     assert supervisor.program("final").state == "EXITED"
+
+
+def test_what_fails_at_once_is_started_again_later_and_later_and_then_given_up(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    starts = tmp_path / "starts"
+    command = ("/bin/sh", "-c", f"date +%s.%N >> {starts}; exit 1")
+    supervisor.add(Program("fails", command, startretries=3))
+    wait(lambda: supervisor.program("fails").state == "FATAL", 30)
+    times = [float(line) for line in starts.read_text().split()]
+    assert len(times) == 4
+    pauses = [after - before for before, after in pairwise(times)]
+    assert all(pause > number - 0.2 for number, pause in enumerate(pauses, start=1)), pauses
 
 
 def test_a_name_is_letters_digits_dots_dashes() -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import orjson
@@ -46,6 +47,7 @@ class ServingApp:
         self._json_head, self._text_head = (
             b"content-type: %b\r\nx-candidate: %b\r\n" % (kind, candidate.encode()) for kind in (_JSON, _TEXT)
         )
+        self._ids, self._numbers = os.urandom(12).hex(), count()
         own = f"/v2/models/{model}"
         version = f"{own}/versions/{candidate}"
         self._gets: dict[str, Get] = {
@@ -141,7 +143,7 @@ class ServingApp:
         try:
             self._predictions.append(
                 time=request.time,
-                request_id=headers.get(b"x-request-id", b"").decode("latin-1") or os.urandom(16).hex(),
+                request_id=headers.get(b"x-request-id", b"").decode("latin-1") or self._new_id(),
                 arm=headers.get(b"x-arm", b"").decode("latin-1") or self._arm,
                 prediction=prediction,
                 microseconds=round(seconds * 1e6),
@@ -151,6 +153,10 @@ class ServingApp:
             self._log_failed("prediction", error)
         self._metrics.answered(200, request.rows, seconds)
         return answer
+
+    def _new_id(self) -> str:
+        """An id for a request that came without one, past the gateway."""
+        return f"{self._ids}{next(self._numbers):08x}"
 
     def _take_labels(self, body: bytes, headers: Headers) -> bytes:
         count = parse_feedback(body)
