@@ -100,6 +100,11 @@ def test_latency_of_interleaved_runs() -> None:
     assert judged(LATENCY, [reading(LATENCY, 130.0, counts=slow)]).verdict is F
 
 
+def test_a_ratio_within_the_margin_that_is_not_proven_holds() -> None:
+    noisy = {"mean_log_ratio": 0.0, "se": 0.2, "pairs": 8.0}
+    assert judged(LATENCY, [reading(LATENCY, 100.0, counts=noisy)]).verdict is H
+
+
 def test_few_pairs_of_runs_say_nothing() -> None:
     counts = paired_runs([100.0] * 5, [101.0, 99.0, 100.0, 102.0, 100.0])
     run = judged(LATENCY, [reading(LATENCY, 100.0, counts=counts)])

@@ -128,7 +128,9 @@ def test_an_interval_with_one_arm_only_compares_nothing() -> None:
     assert evidence([*both, [0, 500, 0, 0], [0, 0, 70, 900]]) == pytest.approx(evidence(both))
 
 
-@pytest.mark.parametrize(("bad", "n", "verdict"), [(20, 100, S), (35, 100, H), (60, 100, F)])
+@pytest.mark.parametrize(
+    ("bad", "n", "verdict"), [(20, 100, S), (24, 100, H), (35, 100, H), (45, 100, H), (60, 100, F)]
+)
 def test_a_share_against_its_limit(bad: int, n: int, verdict: Verdict) -> None:
     readings = [
         reading(DISAGREEMENT, bad / n, interval=str(key), counts={"bad": bad / 4, "n": n / 4})
