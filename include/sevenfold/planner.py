@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from math import ceil, log
 from pathlib import Path
@@ -129,6 +130,8 @@ def walk_through(policy: Policy, base_rates: Sequence[float] = BASE_RATES, share
         f"It passes when all {len(policy.metrics)} metrics pass, and fails when one fails. Otherwise the "
         "champion stays: what is unproven waits for more data or a person, what is missing or broken is "
         "measured again.",
+        *_steps(policy),
+        _soonest(policy),
     ]
     for number, metric in enumerate(policy.metrics, start=1):
         lines += [
@@ -139,6 +142,33 @@ def walk_through(policy: Policy, base_rates: Sequence[float] = BASE_RATES, share
         if metric.rule == "rate_ratio":
             lines += [f"   - {line}" for line in _traffic(metric, base_rates, share, rivals)]
     return "\n".join(lines) + "\n"
+
+
+def _steps(policy: Policy) -> Iterator[str]:
+    """How a canary grows, where the gate says so."""
+    if not policy.steps:
+        return
+    said = [
+        f"{_percent(step.share)} for at least {words.duration(step.bake)} and {step.requests:,} "
+        f"{'request' if step.requests == 1 else 'requests'}, undecided after {words.duration(step.deadline)}"
+        for step in policy.steps
+    ]
+    yield "The candidate's share of the live requests grows in steps: " + "; then ".join(said) + "."
+
+
+def _soonest(policy: Policy) -> str:
+    """How long the gate takes at the least, beside the activities that measure."""
+    waits = [
+        (metric.interval or timedelta(0)) * metric.count + (metric.matured_after or timedelta(0))
+        for metric in policy.metrics
+        if metric.polled and metric.dry_run is None
+    ]
+    longest = max([sum((step.bake for step in policy.steps), timedelta(0)), *waits])
+    if not longest:
+        return "It takes no time of its own: it judges when everything is measured."
+    late = any(metric.matured_after for metric in policy.metrics)
+    clock = ", on the model's clock, for labels have to become final" if late else ""
+    return f"It takes {words.duration(longest)} at the least{clock}."
 
 
 def _title(metric: Metric) -> str:

@@ -73,6 +73,7 @@ def test_every_gate_can_be_walked_through(path) -> None:  # type: ignore[no-unty
     for number, asked in enumerate(gate.metrics, start=1):
         assert f"\n{number}. " in text
         assert asked.meaning in text
+        text = text.replace(asked.meaning, "")  # a person's own words
     assert "None" not in text
     assert "nan" not in text.split()
 
@@ -89,6 +90,18 @@ def test_the_walk_through_says_what_passes_holds_and_fails() -> None:
         "At a champion's rate of 1 % and 10 % of the traffic an equal candidate needs",
     ):
         assert words in text, text
+
+
+def test_the_walk_through_says_how_a_canary_grows_and_how_long_it_takes_at_the_least() -> None:
+    text = walk_through(load_policy(REPOSITORY / "include/models/flight_delay/gates/production.yaml"))
+    assert (
+        "The candidate's share of the live requests grows in steps: 5 % for at least 4 s and 25 requests"
+        in text
+    )
+    assert "on the model's clock, for labels have to become final" in text
+    quick = walk_through(policy(live(count=20, interval="1m")), base_rates=[0.01])
+    assert "It takes 20 min at the least." in quick
+    assert "It takes no time of its own" in walk_through(policy(metric()))
 
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:

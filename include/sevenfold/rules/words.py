@@ -63,10 +63,12 @@ def window(start: datetime, end: datetime) -> str:
 
 
 def duration(span: timedelta) -> str:
-    """'90 s', '20 min', '36 h', '7 days'."""
+    """'90 s', '20 min', '36 h', '7 days', '36 h 2 s'."""
     seconds = int(span.total_seconds())
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= size and seconds % size == 0:
             whole = seconds // size
             return "1 day" if (whole, unit) == (1, "days") else f"{whole} {unit}"
+    if seconds > 3600:
+        return f"{seconds // 3600} h {duration(timedelta(seconds=seconds % 3600))}"
     return f"{seconds} s"

@@ -64,6 +64,7 @@ def test_windows(start: tuple[int, int, int], end: tuple[int, int, int], said: s
         (129600, "36 h"),
         (86400, "1 day"),
         (604800, "7 days"),
+        (129602, "36 h 2 s"),
     ],
 )
 def test_durations(seconds: int, said: str) -> None:
