@@ -176,6 +176,16 @@ class Resources(Part):
     processes: Annotated[int, Field(ge=1)] | None = None
     """Of training, on each node; null: one a GPU, or one where there is none."""
 
+    @property
+    def memory_bytes(self) -> int:
+        """`memory` as a number."""
+        return int(self.memory[:-2]) * {"Mi": 2**20, "Gi": 2**30}[self.memory[-2:]]
+
+    @property
+    def cpus(self) -> float:
+        """`cpu` as a number of cores."""
+        return float(self.cpu[:-1]) / 1000 if self.cpu.endswith("m") else float(self.cpu)
+
 
 class Sla(Part):
     """What serving promises: requests per second at a latency (99th percentile) and a rate of errors."""
