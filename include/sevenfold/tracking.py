@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from sevenfold.tabular import Encoder
 from sevenfold.windows import Window
 
 PROMOTION_TAG = "sevenfold.promotion"
+MOST_AT_ONCE = 1000
+"""Metrics that MLflow takes in one request."""
 
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -35,6 +37,16 @@ class TrackingUnavailable(SevenfoldError):
 
 
 @dataclass(frozen=True)
+class Reading:
+    """One value of a series: when it was taken (seconds since 1970), and at which step."""
+
+    name: str
+    value: float
+    step: int
+    at: float
+
+
+@dataclass(frozen=True)
 class TrackedRun:
     """A run in MLflow that is being written."""
 
@@ -49,6 +61,19 @@ class TrackedRun:
         """What was measured; `step` is the epoch. Values that are no finite number are left out."""
         finite = {name: float(value) for name, value in metrics.items() if np.isfinite(value)}
         self.mlflow.log_metrics(finite, step=step)
+
+    def series(self, readings: Iterable[Reading]) -> None:
+        """Many readings at once, each with its step and the time it was taken; from any thread."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(one.name, one.value, int(1000 * one.at), one.step) for one in readings]
+        client = self.mlflow.MlflowClient()
+        for i in range(0, len(metrics), MOST_AT_ONCE):
+            client.log_batch(self.id, metrics=metrics[i : i + MOST_AT_ONCE])
+
+    def steps_of(self, metric: str) -> set[int]:
+        """The steps that a metric was logged at."""
+        return {one.step for one in self.mlflow.MlflowClient().get_metric_history(self.id, metric)}
 
     def data(self, name: str, source: str, digest: str, window: Window, rows: int) -> None:
         """Which data were learned from, by their content hash."""
@@ -115,6 +140,101 @@ class TrackedRun:
         client.set_model_version_tag(model, str(version), CANDIDATE, candidate)
         client.update_model_version(model, str(version), description=card)
         return version
+
+
+@dataclass(frozen=True)
+class Record:
+    """What MLflow has of a candidate: its run, and the version that was registered of it, if any."""
+
+    params: dict[str, str]
+    data: list[str]
+    """SHA-256 of the data that went in."""
+    steps: dict[str, list[int]]
+    """The steps of each metric, in order."""
+    files: list[str]
+    """Of the run."""
+    version: int | None
+    model_files: list[str]
+    inputs: list[str]
+    """Names in the version's signature."""
+    described: bool
+    """Whether the version says how it came to be."""
+
+
+def record_of(url: str, model: str, candidate: str, run: str) -> Record:
+    """Everything that MLflow has of a candidate.
+
+    Raises:
+        TrackingUnavailable: MLflow does not answer, or does not know the run.
+    """
+    client, mlflow = _client(url)
+    with _answering(url, f"the run {run}"):
+        mlflow.set_tracking_uri(url)
+        found = client.get_run(run)
+        number = registered_version(url, model, candidate)
+        steps = {
+            name: sorted(one.step for one in client.get_metric_history(run, name))
+            for name in found.data.metrics
+        }
+        files, inputs, described = [], [], False
+        if number is not None:
+            version = client.get_model_version(model, str(number))
+            described = bool(version.description)
+            where = mlflow.artifacts.download_artifacts(f"models:/{model}/{number}")
+            files = sorted(str(path.relative_to(where)) for path in Path(where).rglob("*") if path.is_file())
+            signature = mlflow.models.Model.load(where).signature
+            inputs = list(signature.inputs.input_names()) if signature else []
+        return Record(
+            params=dict(found.data.params),
+            data=[tag.value for of in found.inputs.dataset_inputs for tag in of.tags if tag.key == "sha256"],
+            steps=steps,
+            files=[file.path for file in client.list_artifacts(run)],
+            version=number,
+            model_files=files,
+            inputs=inputs,
+            described=described,
+        )
+
+
+def series_of(url: str, run: str, prefixes: tuple[str, ...]) -> dict[str, list[Reading]]:
+    """The series of a run whose names begin so, each in the order of time.
+
+    Raises:
+        TrackingUnavailable: MLflow does not answer, or does not know the run.
+    """
+    client, _ = _client(url)
+    with _answering(url, f"the run {run}"):
+        names = [name for name in client.get_run(run).data.metrics if name.startswith(prefixes)]
+        return {
+            name: sorted(
+                (
+                    Reading(name, one.value, one.step, one.timestamp / 1000)
+                    for one in client.get_metric_history(run, name)
+                ),
+                key=lambda one: one.at,
+            )
+            for name in names
+        }
+
+
+def _client(url: str) -> tuple[Any, Any]:
+    for key, value in _QUIET.items():
+        os.environ.setdefault(key, value)
+    import mlflow
+
+    return mlflow.MlflowClient(url), mlflow
+
+
+@contextmanager
+def _answering(url: str, what: str) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TrackingUnavailable(f"MLflow at {url} does not give {what}: {first_line}") from error
 
 
 @contextmanager

@@ -32,7 +32,7 @@ PROMOTING = ENVIRONMENTS[:-1]
 
 SHAPES = {
     "development": "admit > select > version > gate > promote > close",
-    "training": "admit > search > train > benchmark > gate > promote > close",
+    "training": "admit > search > train > benchmark+checkpoint+distribute+resources > gate > promote > close",
     "testing": "admit > adversarial+benchmark+contract+resources+validate_data+validate_model "
     "> gate > promote > close",
     "staging": "admit > end_to_end+integration+monitoring_check > data_flow > load_test > canary "

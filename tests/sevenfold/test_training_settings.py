@@ -184,10 +184,10 @@ def test_precision_and_compilation_are_for_gpus(monkeypatch: pytest.MonkeyPatch)
     import torch
 
     wanted = TrainingSettings(precision="bfloat16", compile=True)
-    third = Processes(rank=3, count=4, local_rank=1)
-    monkeypatch.setattr(torch, "cuda", SimpleNamespace(is_available=lambda: False))
+    third = Processes(rank=3, count=4, local_rank=1, on_machine=2)
+    monkeypatch.setattr(torch, "cuda", SimpleNamespace(device_count=lambda: 1))
     assert Hardware.of(wanted, third) == Hardware("cpu", "float32", False)
-    monkeypatch.setattr(torch, "cuda", SimpleNamespace(is_available=lambda: True))
+    monkeypatch.setattr(torch, "cuda", SimpleNamespace(device_count=lambda: 2))
     assert Hardware.of(wanted, third) == Hardware("cuda:1", "bfloat16", True)
     assert Hardware.of(TrainingSettings(), ALONE) == Hardware("cuda:0", "float32", False)
 

@@ -14,54 +14,46 @@ from sevenfold.beforehand import claim
 from sevenfold.candidate import Candidate, hash_of_gates
 from sevenfold.errors import SevenfoldError
 from sevenfold.evaluation import Interval
-from sevenfold.learning import Learned, learn
+from sevenfold.learning import Learned, learn, learn_from_files
 from sevenfold.quality import Rows
-from sevenfold.snapshot import snapshot
-from sevenfold.training import Epoch, Examples
+from sevenfold.snapshot import Snapshot, snapshot
+from sevenfold.training import CannotLearn, Epoch, Examples, TrainingSettings
+from sevenfold.training.launch import Launch
+from sevenfold.training.memory import parts_for
+from sevenfold.training.monitor import Monitor, watching
+from sevenfold.training.record import Progress
 from sevenfold.windows import Windows, windows
 
 
 def main(activity: Activity) -> None:
     """Trains, exports, registers the version in MLflow, and makes the promotion's candidate."""
     spec, promotion = activity.spec, activity.promotion
-    seed = int(promotion.params.get("seed", 0))
     parent = idea(activity)
     hyperparameters = search.found(activity) or chosen(activity, parent)
     of = windows(spec, promotion.as_of, _months(activity))
-    with activity.phase("reading the rows"):
-        data = snapshot(spec, activity.settings.data, activity.progress)
-        fitting, stopping, test = (
-            data.labelled(*window, of.as_of, spec.columns) for window in (of.fitting, of.stopping, of.test)
-        )
-    data_digest = data.digest(*of.training, of.as_of)
-    activity.progress(
-        f"{fitting.num_rows:,} rows of {of.fitting[0]:%Y-%m-%d} to {of.fitting[1]:%Y-%m-%d}, and "
-        f"{stopping.num_rows:,} that say when to stop; settings {hyperparameters}"
-    )
-    checkpoint = checkpoint_of(activity)
+    launch = Launch.of(spec.resources_of("training", "train"), gpus())
+    data = snapshot(spec, activity.settings.data, activity.progress)
+    if launch.node:
+        train(activity, data, of, hyperparameters, launch)
+        activity.progress(f"node {launch.node} has done its part; node 0 keeps what came of it")
+        return
+    checkpoint, data_digest = checkpoint_of(activity), data.digest(*of.training, of.as_of)
     with tracking.tracked(
         activity.settings.mlflow_url, f"{spec.name}.training", promotion.run, promotion.id, promotion.reason
     ) as tracked:
-        tracked.params(hyperparameters | {"seed": seed, "rows": fitting.num_rows})
-        tracked.data(
-            spec.name, spec.data.source, data_digest, of.training, fitting.num_rows + stopping.num_rows
-        )
-
-        def on_epoch(epoch: Epoch) -> None:
-            activity.progress(
-                f"epoch {epoch.number} of {hyperparameters['epochs']}: log loss {epoch.training_loss:.4f}, "
-                f"on the stopping days {epoch.stopping_loss:.4f}, {epoch.rows_per_second:,.0f} rows a second"
-            )
-            tracked.metrics({k: v for k, v in asdict(epoch).items() if k != "number"}, epoch.number)
-
-        with activity.phase("training"):
-            learned = learn(spec, fitting, stopping, hyperparameters, seed, checkpoint, on_epoch)
+        rows = data.count(*of.training)
+        seed = {"seed": _seed(activity), "processes": launch.processes * launch.nodes}
+        tracked.params(hyperparameters | seed | {"rows": data.count(*of.fitting)})
+        tracked.data(spec.name, spec.data.source, data_digest, of.training, rows)
+        with watching(tracked.series, activity.progress) as monitor:
+            learned = train(activity, data, of, hyperparameters, launch, tracked, monitor)
         resumed = learned.fitted.resumed_at
         activity.progress(
             f"kept epoch {learned.fitted.best.number}"
             + (f"; took over at step {resumed} from a run that was killed" if resumed else "")
         )
         verified = training.verified(checkpoint, learned.trained)
+        test = data.labelled(*of.test, of.as_of, spec.columns)
         with tempfile.TemporaryDirectory() as folder, activity.phase("exporting and registering"):
             model = Path(folder) / "model.onnx"
             artefact.export(learned.network, learned.encoder, model)
@@ -69,11 +61,10 @@ def main(activity: Activity) -> None:
             difference = artefact.difference(learned.network, model, examples.numeric, examples.categorical)
             candidate = make(activity, of, model, data_digest, hyperparameters, parent, tracked.id)
             register(activity, tracked, model, learned, candidate)
-        rows = Rows.of(test, of.test)
         prediction = artefact.Scorer(activity.model_file(candidate)).predict(test)
         activity.store.set_promotion_candidate(promotion.id, candidate.id)
         claim(activity, candidate)
-        found = quality.measure_alone(activity, rows, prediction)
+        found = quality.measure_alone(activity, Rows.of(test, of.test), prediction)
         activity.measure("checkpoint_verified", 0 if verified else 1, unit="checks", n=1)
         changed = lineage.code().changed
         activity.measure("dirty_tree", len(changed), unit="files", n=1 + len(changed))
@@ -82,6 +73,83 @@ def main(activity: Activity) -> None:
         tracked.text("model_card.md", card(activity, candidate, of, learned, found))
     report(activity, learned)
     checkpoint.unlink(missing_ok=True)
+
+
+def train(
+    activity: Activity,
+    data: Snapshot,
+    of: Windows,
+    hyperparameters: dict[str, Any],
+    launch: Launch,
+    tracked: tracking.TrackedRun | None = None,
+    monitor: Monitor | None = None,
+) -> Learned | None:
+    """Trains in this process, or in as many as the resources say; None on all nodes but the first.
+
+    Rows that do not fit into the pod's memory are streamed from Parquet.
+    """
+    spec, memory = activity.spec, activity.spec.resources_of("training", "train").memory_bytes
+    rows, stopping = data.count(*of.fitting), data.labelled(*of.stopping, of.as_of, spec.columns)
+    chunk = TrainingSettings.of(hyperparameters).chunk_rows
+    parts = parts_for(rows, len(spec.numeric), len(spec.categorical), memory, chunk)
+    activity.progress(
+        f"training on {rows:,} rows of {of.fitting[0]:%Y-%m-%d} to {of.fitting[1]:%Y-%m-%d}, "
+        f"{'all in memory' if parts == 1 else f'streamed in {parts} parts'}, by {launch}; "
+        f"{stopping.num_rows:,} more say when to stop; settings {hyperparameters}"
+    )
+
+    def on_epoch(epoch: Epoch) -> None:
+        activity.progress(
+            f"epoch {epoch.number} of {hyperparameters['epochs']}: log loss {epoch.training_loss:.4f}, "
+            f"on the stopping days {epoch.stopping_loss:.4f}, {epoch.rows_per_second:,.0f} rows a second"
+        )
+        if tracked is not None:
+            log_epoch(tracked, epoch)
+
+    def on_progress(progress: Progress) -> None:
+        if monitor is not None:
+            monitor.progress(progress)
+
+    checkpoint, seed, columns = checkpoint_of(activity), _seed(activity), spec.columns
+    told = (on_epoch, on_progress)
+    try:
+        with activity.phase("training"):
+            if launch.alone and parts == 1:
+                fitting = data.labelled(*of.fitting, of.as_of, columns)
+                learned = learn(spec, fitting, stopping, hyperparameters, seed, checkpoint, *told)
+            else:
+                learned = learn_from_files(
+                    spec,
+                    lambda: data.labelled_pieces(*of.fitting, of.as_of, columns),
+                    stopping,
+                    hyperparameters,
+                    seed,
+                    checkpoint,
+                    launch,
+                    parts,
+                    *told,
+                )
+    except CannotLearn:
+        checkpoint.unlink(missing_ok=True)
+        raise
+    if tracked is not None and learned is not None and learned.fitted.resumed_at:
+        known = tracked.steps_of("stopping_loss")  # a kill may have come between a checkpoint and its log
+        for epoch in learned.fitted.history:
+            if epoch.number not in known:
+                log_epoch(tracked, epoch)
+    return learned
+
+
+def log_epoch(tracked: tracking.TrackedRun, epoch: Epoch) -> None:
+    """What an epoch came to, at its number as the step."""
+    tracked.metrics({name: value for name, value in asdict(epoch).items() if name != "number"}, epoch.number)
+
+
+def gpus() -> int:
+    """How many GPUs torch sees."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def idea(activity: Activity) -> Candidate | None:
@@ -203,6 +271,10 @@ def report(activity: Activity, learned: Learned) -> None:
 def _months(activity: Activity) -> int | None:
     months = activity.promotion.params.get("window_months")
     return int(months) if months else None
+
+
+def _seed(activity: Activity) -> int:
+    return int(activity.promotion.params.get("seed") or 0)
 
 
 if __name__ == "__main__":

@@ -23,13 +23,13 @@ class Hardware:
 
     @classmethod
     def of(cls, settings: TrainingSettings, processes: Processes) -> Hardware:
-        """The process's own GPU with what the settings want of it, or the CPU, where they mean nothing.
+        """A GPU for each process with what the settings want of it, or the CPU, where they mean nothing.
 
         (bfloat16 on a CPU without AMX is slower than float32, and compilation takes longer than it saves.)
         """
         import torch
 
-        if not torch.cuda.is_available():
+        if torch.cuda.device_count() < processes.on_machine:
             return cls()
         return cls(f"cuda:{processes.local_rank}", settings.precision, settings.compile)
 

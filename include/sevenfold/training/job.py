@@ -42,7 +42,7 @@ class Job:
     checkpoint: str
 
     @property
-    def fitting(self) -> Parts:
+    def training(self) -> Parts:
         """The rows to learn from."""
         return Parts(self.folder / "training")
 
@@ -71,7 +71,7 @@ class Job:
     ) -> tuple[nn.Module, Fitted]:
         """Trains the network, or what its checkpoint says is left of that, as one of `processes`."""
         spec = load_spec(self.model, Path(self.models))
-        parts = self.fitting
+        parts = self.training
         sample = parts.read(0, None if len(parts.rows) == 1 else STATISTICS_ROWS)
         network = new_network(spec, sample, self.cardinalities, self.hyperparameters, self.settings.seed)
         rows = sample if len(parts.rows) == 1 else parts

@@ -74,6 +74,12 @@ class Launch:
         port = environment.get("PET_MASTER_PORT") or environment.get("MASTER_PORT") or PORT
         return cls(processes, resources.nodes, int(node), address, port)
 
+    def __str__(self) -> str:
+        if self.alone:
+            return "one process"
+        on = f" on each of {self.nodes} nodes, this one number {self.node}" if self.nodes > 1 else ""
+        return f"{self.processes} process{'es' if self.processes > 1 else ''}{on}"
+
     @property
     def alone(self) -> bool:
         """Whether one process does it all: then nothing is started."""
@@ -106,7 +112,7 @@ class Launch:
         """
         if self.alone:
             return job.run(on_epoch, on_progress)
-        environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+        environment = worker_environment()
         if self.nodes == 1:
             environment["GLOO_SOCKET_IFNAME"] = "lo"
         ended = follow(self.command(job.folder), environment, on_epoch, on_progress)
@@ -114,6 +120,17 @@ class Launch:
             return None
         network, fitted = job.run()  # the checkpoint is finished: this only reads it
         return network, replace(fitted, **ended)
+
+
+def worker_environment() -> dict[str, str]:
+    """What a worker is started with: the modules of this process, and one thread unless it says otherwise."""
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": paths}
+
+
+def worker_command(job: Job) -> list[str]:
+    """One process that trains."""
+    return [sys.executable, "-m", "sevenfold.training.worker", str(job.folder)]
 
 
 def follow(

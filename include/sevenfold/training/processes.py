@@ -32,6 +32,8 @@ class Processes:
     rank: int = 0
     count: int = 1
     local_rank: int = 0
+    on_machine: int = 1
+    """How many of them run on this machine."""
 
     @property
     def first(self) -> bool:
@@ -89,11 +91,12 @@ def joined() -> Iterator[Processes]:
         return
     import torch
 
-    local_rank, gpu = int(os.environ["LOCAL_RANK"]), torch.cuda.is_available()
+    local_rank, on_machine = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    gpu = torch.cuda.device_count() >= on_machine
     if gpu:
         torch.cuda.set_device(local_rank)
     torch.distributed.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE)
     try:
-        yield Processes(int(os.environ["RANK"]), count, local_rank)
+        yield Processes(int(os.environ["RANK"]), count, local_rank, on_machine)
     finally:
         torch.distributed.destroy_process_group()

@@ -1,8 +1,8 @@
 """The training loop against its floor, and ten million rows in two gibibytes.
 
 The floor is forward, loss and backward on one batch that lies ready, and nothing else: no optimiser, no
-shuffling, no checkpoint. Rounds of floor and ours take turns, so that what else the machine does falls on both;
-ratios are medians over the pairs, in CPU seconds. Exits 1 if a goal is missed.
+shuffling, no checkpoint. Rounds of floor and ours take turns, so that what else the machine does falls on
+both; ratios are medians over the pairs, in CPU seconds. Exits 1 if a goal is missed.
 
 `python -m tests.benchmarks.training [--rows 10000000]` from the root with include/ on PYTHONPATH.
 """

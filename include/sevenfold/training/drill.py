@@ -1,0 +1,94 @@
+"""A small training for drills: a candidate's own network and settings on a few thousand of its rows."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sevenfold.errors import SevenfoldError
+from sevenfold.learning import settings_for
+from sevenfold.snapshot import Snapshot
+from sevenfold.spec import ModelSpec
+from sevenfold.tabular import Encoder
+from sevenfold.training.checkpoint import read
+from sevenfold.training.examples import Examples
+from sevenfold.training.job import Job
+from sevenfold.training.launch import worker_command, worker_environment
+from sevenfold.training.parts import deal
+from sevenfold.windows import Windows
+
+ROWS, EPOCHS = 8_000, 3
+"""About so many rows, the newest of the training window, for so many epochs."""
+CHECKPOINT_STEPS = 2
+POLL_S, START_S = 0.003, 300.0
+
+
+class DrillFailed(SevenfoldError):
+    """The drill itself did not work, so it says nothing about training."""
+
+    retry = True
+
+
+def drill_job(
+    spec: ModelSpec, data: Snapshot, of: Windows, hyperparameters: Mapping[str, Any], folder: Path
+) -> Job:
+    """The training as files in `folder`, with a checkpoint every other step."""
+    begins, ends = of.fitting
+    days = (ends - begins).days or 1
+    wanted = -(-days * ROWS // max(1, data.count(begins, ends)))
+    fitting = data.labelled(max(begins, ends - timedelta(days=wanted)), ends, of.as_of, spec.columns)
+    stopping = data.labelled(*of.stopping, of.as_of, spec.columns)
+    encoder = Encoder.fit(fitting, spec.name, spec.numeric, spec.categorical, spec.task)
+    deal([Examples.of(fitting, encoder)], folder / "training")
+    deal([Examples.of(stopping, encoder)], folder / "stopping")
+    settings = settings_for(fitting.num_rows, hyperparameters, seed=0)
+    return Job(
+        folder=folder,
+        model=spec.name,
+        models=str(spec.folder.parent),
+        cardinalities=encoder.cardinalities,
+        hyperparameters=dict(hyperparameters),
+        settings=replace(settings, epochs=EPOCHS, patience=EPOCHS, checkpoint_steps=CHECKPOINT_STEPS),
+        checkpoint=str(folder / "checkpoint.pt"),
+    ).write()
+
+
+def kill_at(job: Job, step: int) -> int:
+    """Trains in a process of its own and ends that with SIGKILL once it is past `step`; the step it had kept.
+
+    Raises:
+        DrillFailed: it ended before it could be killed, or never got that far.
+    """
+    with subprocess.Popen(
+        worker_command(job),
+        env=worker_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        until = time.monotonic() + START_S
+        while step_of(job) < step and process.poll() is None and time.monotonic() < until:
+            time.sleep(POLL_S)
+        process.kill()
+        said = (process.stdout.read() if process.stdout else "").strip().splitlines()
+    if process.returncode != -signal.SIGKILL:
+        raise DrillFailed(
+            f"the training that was to be killed at step {step} had ended by itself with exit code "
+            f"{process.returncode}: {said[-1] if said else 'it wrote nothing'}"
+        )
+    return step_of(job)
+
+
+def step_of(job: Job) -> int:
+    """The step of the job's checkpoint, 0 if there is none."""
+    import torch
+
+    content = read(Path(job.checkpoint))
+    return int(torch.load(io.BytesIO(content), weights_only=True)["step"]) if content else 0
