@@ -50,6 +50,11 @@ def candidate(world: ToyWorld) -> Candidate:
         return trained(world, "t1")
 
 
+def changed(candidate: Candidate, **what: Any) -> Candidate:
+    """Another candidate that differs in this."""
+    return Candidate(**candidate.model_dump() | what)
+
+
 def page(world: ToyWorld, activity: Any) -> str:
     return world.artifacts.read(world.store.reports(activity.promotion.id)[-1].path).decode()
 
@@ -87,7 +92,7 @@ def test_a_training_that_goes_on_elsewhere_is_noticed(
 
 def test_what_is_not_on_record_is_named(world: ToyWorld, candidate: Candidate) -> None:
     activity = world.activity("checkpoint", "training", "t1")
-    other = candidate.model_copy(update={"data_snapshot": "f" * 64, "hyperparameters": {"epochs": 9}})
+    other = changed(candidate, data_snapshot="f" * 64, hyperparameters={"epochs": 9})
     checks = checkpoint.audit(activity, other)
     assert [said for said, kept in checks.items() if not kept] == [
         "every hyperparameter, with its value",
@@ -98,7 +103,7 @@ def test_what_is_not_on_record_is_named(world: ToyWorld, candidate: Candidate) -
         "an example of its input",
         "the model as ONNX, and no pickle",
     ]
-    assert not all(checkpoint.audit(activity, candidate.model_copy(update={"mlflow_run": None})).values())
+    assert not all(checkpoint.audit(activity, changed(candidate, mlflow_run=None)).values())
     record = tracking.record_of(world.settings.mlflow_url, "toy", candidate.id, str(candidate.mlflow_run))
     assert checkpoint._is_onnx(record)
     assert not checkpoint._is_onnx(replace(record, model_files=[*record.model_files, "data/model.pkl"]))
@@ -140,9 +145,7 @@ def test_series_follow_the_steps_while_training_runs(world: ToyWorld, candidate:
 
 def test_an_unwatched_training_is_an_error(world: ToyWorld, candidate: Candidate) -> None:
     activity = world.activity("resources", "training", "t-unwatched")
-    silent = world.store.add_candidate(
-        candidate.model_copy(update={"mlflow_run": None, "code_commit": "e" * 40})
-    )
+    silent = world.store.add_candidate(changed(candidate, mlflow_run=None, code_commit="e" * 40))
     world.store.set_promotion_candidate(activity.promotion.id, silent.id)
     with pytest.raises(SevenfoldError, match="names no run in MLflow"):
         resources.main(activity)
