@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sevenfold.errors import SevenfoldError
+from sevenfold.not_onnx import why_not
 from sevenfold.tabular import METADATA_KEY, BadColumns, Encoder
 from sevenfold.tasks import Task
 
@@ -104,7 +105,7 @@ class Scorer:
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has one class for each of a dozen reasons
-            raise BadColumns(f"{path} is not an ONNX model that can be loaded: {error}") from None
+            raise BadColumns(why_not(path, error)) from None
         self._session: Any = session
         self._inputs = {node.name for node in session.get_inputs()}  # without categories there is one
         self.encoder = Encoder.from_session(session, str(path))

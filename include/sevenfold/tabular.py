@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sevenfold import tasks
 from sevenfold.errors import SevenfoldError
+from sevenfold.not_onnx import why_not
 from sevenfold.tasks import BINARY, Task
 
 METADATA_KEY = "sevenfold"
@@ -65,7 +66,7 @@ class Encoder:
         try:
             session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has one class for each of a dozen reasons
-            raise BadColumns(f"{path} is not an ONNX model that can be loaded: {error}") from None
+            raise BadColumns(why_not(path, error)) from None
         return cls.from_session(session, str(path))
 
     @classmethod

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from sevenfold.errors import SevenfoldError
+from sevenfold.not_onnx import why_not
 from sevenfold.serving.protocol import MAX_ROWS, BadRequest, Signature
 from sevenfold.tabular import Encoder
 
@@ -36,7 +37,7 @@ class ServedModel:
         try:
             self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a class of its own for each kind of defect
-            raise BadModel(f"{path} is not an ONNX model that can be served: {error}") from error
+            raise BadModel(why_not(path, error)) from error
         self._encoder = Encoder.from_session(self._session, str(path))
         self._output = self._encoder.task.output
         self._outputs = [self._output.name]
