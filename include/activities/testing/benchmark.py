@@ -1,23 +1,32 @@
-"""benchmark: is it as good as champion and anchor? All score the same days, which it has not learned from."""
+"""benchmark: as good as champion and anchor, better than simple models? On days that none has seen."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from sevenfold import page, plots, quality
+import numpy as np
+
+from sevenfold import evaluation, page, plots, quality
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
+from sevenfold.baselines import baselines as simple_models
 from sevenfold.candidate import Candidate
 from sevenfold.evaluation import Floats, Interval
 from sevenfold.quality import Rows
-from sevenfold.snapshot import snapshot
-from sevenfold.windows import windows
+from sevenfold.snapshot import Snapshot, snapshot
+from sevenfold.tabular import Encoder
+from sevenfold.training import Examples
+from sevenfold.windows import Windows, windows
+
+SAMPLE = 40_000
+"""Rows that simple models learn from, evenly of all days: here they are a floor that is cheap to have;
+training compares with what they learn from all rows."""
 
 
 def main(activity: Activity) -> None:
-    """The headline metrics on the test window, alone and as paired differences from champion and anchor."""
+    """The headline metrics on the test window, alone and as paired differences from all its rivals."""
     spec, as_of = activity.spec, activity.promotion.as_of
     of = windows(spec, as_of)
     data = snapshot(spec, activity.settings.data, activity.progress)
@@ -25,8 +34,8 @@ def main(activity: Activity) -> None:
     test = data.labelled(*of.test, as_of, spec.columns)
     rows = Rows.of(test, of.test)
     activity.progress(f"{test.num_rows:,} labelled rows; look number {looks} at these days")
-    candidate = activity.candidate
-    scored: dict[str, Floats] = {"candidate": Scorer(activity.model_file(candidate)).predict(test)}
+    scorer = Scorer(activity.model_file(activity.candidate))
+    scored: dict[str, Floats] = {"candidate": scorer.predict(test)}
     found = quality.measure_alone(activity, rows, scored["candidate"])
     differences: dict[str, Interval] = {}
     known: dict[str, Floats] = {}
@@ -38,6 +47,12 @@ def main(activity: Activity) -> None:
         differences |= {f"{metric}, less the {baseline}'s": of for metric, of in against.items()}
     if not differences:
         activity.progress("no champion: nothing compared")
+    for name, prediction in simple(activity, data, of, scorer.encoder, test).items():
+        scored[name] = prediction
+        losses, ours = (spec.task.losses(rows.label, scored[one]) for one in (name, "candidate"))
+        gain = evaluation.mean(losses - ours, rows.days)
+        quality.measure(activity, f"log_loss_gain_over_{name}", gain, "nats", of.test)
+        differences[f"log loss gained over {name}"] = gain
     report(activity, rows, scored, found, differences)
 
 
@@ -48,6 +63,20 @@ def baselines(activity: Activity) -> list[tuple[Literal["champion", "anchor"], C
         ("anchor", activity.anchor),
     ]
     return [(name, other) for name, other in held if other is not None]
+
+
+def simple(activity: Activity, data: Snapshot, of: Windows, encoder: Encoder, test: Any) -> dict[str, Floats]:
+    """What each simple model, fitted to a sample of the training days, predicts for the test rows."""
+    fitting, stopping = (
+        data.labelled(*window, of.as_of, activity.spec.columns) for window in (of.fitting, of.stopping)
+    )
+    few = np.linspace(0, fitting.num_rows - 1, min(SAMPLE, fitting.num_rows)).astype(np.int64)
+    examples, last, compared = (Examples.of(rows, encoder) for rows in (fitting.take(few), stopping, test))
+    found: dict[str, Floats] = {}
+    for name, fit in simple_models(activity.spec.task).items():
+        with activity.phase(f"{name.replace('_', ' ')} on {len(examples):,} of {fitting.num_rows:,} rows"):
+            found[name] = fit(examples, last, encoder.cardinalities, 0)(compared)
+    return found
 
 
 def report(
@@ -70,14 +99,14 @@ def report(
     with tempfile.TemporaryDirectory() as folder:
         task = activity.spec.task
         losses = {name: task.log_loss(rows.label, one, rows.days) for name, one in scored.items()}
-        bars = [(name, of.value, of.low, of.high) for name, of in losses.items()]
+        bars = [(name.replace("_", " "), of.value, of.low, of.high) for name, of in losses.items()]
         loss_plot = plots.intervals(
             Path(folder) / "loss.png", bars, "Log loss, 95 % intervals by day", "nats"
         )
         bins = {name: task.calibration_curve(rows.label, one, rows.days) for name, one in scored.items()}
         calibration = plots.calibration(Path(folder) / "calibration.png", bins, task, "Calibration by tenths")
         content = page.page(
-            f"{activity.spec.title}: candidate and champion on the same rows",
+            f"{activity.spec.title}: the candidate and its rivals on the same rows",
             page.text(
                 f"Candidate: {activity.candidate.id}. {against}",
                 f"{len(rows.label):,} rows of {rows.window[0]:%Y-%m-%d} to {rows.window[1]:%Y-%m-%d}.",
@@ -86,7 +115,7 @@ def report(
             page.image(loss_plot, "log loss"),
             page.image(calibration, "calibration"),
         )
-    activity.report("benchmark.html", content, "Against the champion")
+    activity.report("benchmark.html", content, "Against champion, anchor and simple models")
 
 
 if __name__ == "__main__":
