@@ -12,7 +12,7 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
 table{border-collapse:collapse;margin:0 0 1.5rem}
 td,th{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #ddd;vertical-align:top}
-td:first-child,th:first-child{text-align:left}
+td:first-child,th:first-child,.words{text-align:left}
 img{max-width:100%}code{font-size:.9em;overflow-wrap:anywhere}
 """
 
@@ -36,9 +36,18 @@ def text(*sentences: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table; numbers with a fraction are shown with four digits after the point, None as a dash."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    """A table; numbers with a fraction are shown with four digits after the point, None as a dash.
+
+    Columns of words are read from the left, all others end under each other.
+    """
+    sides = [any(_is_words(row[place]) for row in rows) for place in range(len(columns))]
+    head = "".join(_tag("th", html.escape(name), side) for name, side in zip(columns, sides, strict=True))
+    body = "".join(
+        "<tr>"
+        + "".join(_tag("td", _cell(cell), side) for cell, side in zip(row, sides, strict=True))
+        + "</tr>"
+        for row in rows
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -46,6 +55,15 @@ def image(path: Path, alternative: str) -> str:
     """A PNG file, its bytes inside the page."""
     content = base64.b64encode(path.read_bytes()).decode()
     return f"<img alt='{html.escape(alternative)}' src='data:image/png;base64,{content}'>"
+
+
+def _tag(name: str, content: str, words: bool) -> str:
+    return f"<{name}{' class=words' if words else ''}>{content}</{name}>"
+
+
+def _is_words(value: object) -> bool:
+    """Whether most of a text is letters; a number with its unit is none."""
+    return isinstance(value, str) and sum(map(str.isalpha, value)) > len(value) / 2
 
 
 def _cell(value: object) -> str:

@@ -14,6 +14,7 @@ from sevenfold import alarm, evaluation, page, weekly
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
 from sevenfold.asking import ask, bring_labels
+from sevenfold.rules import words
 from sevenfold.snapshot import Snapshot, snapshot
 from sevenfold.trace import Trace, Window, newest_day
 from sevenfold.trial import on_trial
@@ -122,7 +123,7 @@ def day_page(
 ) -> str:
     """The numbers side by side, and what was lost."""
     numbers = [
-        [name.replace("_", " "), f"{value:,.6g}", f"{said.get(name, np.nan):,.6g}"]
+        [words.name(name), f"{value:,.6g}", f"{said.get(name, np.nan):,.6g}"]
         for name, value in expected.items()
     ]
     return page.page(

@@ -38,8 +38,9 @@ from sevenfold.watch import Watch
 from sevenfold.watchman import Watchman
 from sevenfold.weeks import complete
 
-MOST_ROWS = 20_000
-"""Of all weeks together: what drift is does not change with more."""
+MOST_ROWS = 100_000
+"""Of all weeks together: what drift is does not change with more. Up to there all rows come, as in the
+reference, so that its own weeks are within its limits exactly."""
 REQUESTS = 64
 """In each world of the service: half of them planted is proof enough, and a tenth would not do."""
 AT_ONCE = 8
@@ -100,27 +101,28 @@ def drift_worlds(activity: Activity, folder: Path) -> Iterator[World]:
             f"{candidate.id} was trained on {len(weeks)} complete weeks, its alarm looks at {rule.weeks}: "
             "nothing can be planted"
         )
-    data = snapshot(spec, activity.settings.data)
-    rows = data.labelled(weeks[0].start, weeks[-1].end, columns=spec.columns)
-    rows = rows.take(pa.array(range(0, rows.num_rows, max(1, -(-rows.num_rows // MOST_ROWS)))))
+    data, window = snapshot(spec, activity.settings.data), (weeks[0].start, weeks[-1].end)
+    rows, labels = thinned(data.rows(*window, columns=spec.columns)), data.labels(*window)
+    labelled = thinned(data.labelled(*window, columns=spec.columns))
+    predictions = Scorer(activity.model_file(candidate)).predict(labelled)
+    strange = drifted(spec.task, labelled, predictions, rule)
     Watch(activity).reference(candidate)  # made once, and left where monitoring will look for it
     reference = Watch(activity).home / "references" / f"{candidate.id}.json"
-    predictions = Scorer(activity.model_file(candidate)).predict(rows)
     worlds = {
-        "the weeks that it was trained on": (None, rows),
-        "a drift that does harm": (retraining_trigger.HARMFUL, drifted(spec.task, rows, predictions, rule)),
+        "the weeks that it was trained on": (None, rows, labels),
+        "a drift that does harm": (retraining_trigger.HARMFUL, strange, strange),
     }
     as_of = weeks[-1].end + rule.maturity
-    for number, (planted, (expected, world)) in enumerate(worlds.items()):
+    for number, (planted, (expected, asked, outcomes)) in enumerate(worlds.items()):
         mirror = Mirror(activity, folder / f"drift-{number}")
         kept = mirror.settings.home / "monitoring" / spec.name / "references" / reference.name
         kept.parent.mkdir(parents=True)
         kept.write_bytes(reference.read_bytes())
-        answer(mirror.app(), activity, world)
+        answer(mirror.app(), activity, asked, outcomes)
         for module in (feedback, monitor, drift, retraining_trigger):
             name = module.__name__.rpartition(".")[2]
             module.main(mirror.step(name, "monitoring", as_of, report=False))
-        yield World(planted, expected, _said(mirror.store.alerts(spec.name)))
+        yield World(planted, expected, _said(mirror.store.open_alerts(spec.name)))
 
 
 def drifted(task: Task, rows: pa.Table, predictions: np.ndarray, rule: alarm.AlarmRule) -> pa.Table:
@@ -145,14 +147,19 @@ def drifted(task: Task, rows: pa.Table, predictions: np.ndarray, rule: alarm.Ala
     return world
 
 
-def answer(app: ServingApp, activity: Activity, rows: pa.Table) -> None:
-    """Has the candidate's server answer the rows as champion, and take their labels."""
+def thinned(rows: pa.Table) -> pa.Table:
+    """Every k-th row, at most `MOST_ROWS`."""
+    return rows.take(pa.array(range(0, rows.num_rows, max(1, -(-rows.num_rows // MOST_ROWS)))))
+
+
+def answer(app: ServingApp, activity: Activity, rows: pa.Table, labels: pa.Table) -> None:
+    """Has the candidate's server answer the rows as champion, and take the labels."""
     spec = activity.spec
     asked = chain.from_iterable(batches.moments(rows, spec.numeric, spec.categorical, SLOT))
     path, arm = f"/v2/models/{spec.name}", {"x-arm": "champion"}
     statuses = post(app, f"{path}/infer", [batch.body for batch in asked], arm)
-    labels = rows.select(["id", "label", "known_at"])
-    statuses += post(app, f"{path}/feedback", [body for _, body in batches.feedback(labels)], {})
+    known = labels.select(["id", "label", "known_at"])
+    statuses += post(app, f"{path}/feedback", [body for _, body in batches.feedback(known)], {})
     if set(statuses) != {200}:
         raise SevenfoldError(f"{activity.candidate.id} answers real rows with {sorted(set(statuses))}")
 

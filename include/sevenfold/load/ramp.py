@@ -43,9 +43,12 @@ class Carried:
 
 
 def carried(found: LoadResult, steps: Sequence[Step], limit_ms: float) -> list[Carried]:
-    """What was carried of each name and rate, in their order, without what was not reached."""
+    """What was carried of each name and rate, in their order, without steps that the run did not finish."""
     together: dict[tuple[str, float], list[Step]] = {}
+    last = float(found.at_s.max(initial=0.0))
     for step in steps:
+        if last < step.end - 2 / step.rate:
+            continue
         together.setdefault((step.name, step.rate), []).append(step)
     return [_carried(found, same, limit_ms) for same in together.values() if found.during(same).requests]
 

@@ -37,29 +37,27 @@ def load_page(
     """
     met = carried(found, steps, limit_ms)
     by_rate = sorted(met, key=lambda one: one.rate)
-    with tempfile.TemporaryDirectory() as folder:
-        pictures = [
-            page.heading("Throughput against offered load"),
-            page.image(throughput_plot(Path(folder), by_rate), "Throughput against offered load"),
-            page.heading("Latency against offered load"),
-            page.image(latency_plot(Path(folder), by_rate, limit_ms), "Latency against offered load"),
-        ]
-        over_time = [
-            page.heading("Latency over time"),
-            page.image(time_plot(Path(folder), found, steps, limit_ms), "Latency over time"),
-        ]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pictures = [page.image(time_plot(folder, found, steps, limit_ms), "Latency over time")]
+        if len({one.rate for one in met}) > 1:
+            pictures = [
+                page.image(throughput_plot(folder, by_rate), "Throughput against offered load"),
+                page.image(latency_plot(folder, by_rate, limit_ms), "Latency against offered load"),
+                *pictures,
+            ]
     return page.page(
         title,
         *(page.text(sentence) for sentence in sentences),
-        *(pictures if len({one.rate for one in met}) > 1 else []),
-        *over_time,
+        *pictures,
         page.heading("Step by step"),
         _table(met),
         page.text(HOW),
         page.text(
             f"A rate is carried when {IN_TIME:.0%} of its requests are answered within {limit_ms:g} ms; the "
-            "knee is the highest rate that was carried. The load generator runs on the same machine, so the "
-            "knee of the service alone lies higher."
+            "knee is the highest rate that was carried. A ramp ends where a queue grows that nothing works "
+            "off, and what waits then counts as an error. The load generator runs on the same machine, so "
+            "the knee of the service alone lies higher."
         ),
     )
 
@@ -74,7 +72,7 @@ def throughput_plot(folder: Path, steps: Sequence[Carried]) -> Path:
             "answered": ([one.throughput for one in steps], None, None),
             "as much as is offered": (rates, None, None),
         },
-        "What comes back of what is offered",
+        "Throughput: what comes back of what is offered",
         "answers a second",
         _mark(steps),
         xlabel="offered requests a second",
@@ -105,7 +103,7 @@ def time_plot(folder: Path, found: LoadResult, steps: Sequence[Step], limit_ms: 
     edges = np.linspace(0.0, end, BINS + 1)
     parts = [found.due(a, b) for a, b in pairwise(edges)]
     shown = [(at, part) for at, part in zip(edges[:-1], parts, strict=True) if part.requests]
-    names = [(step.start, _name(step)) for step in _runs(steps) if step.start < end]
+    names = [(step.start, step.name) for step in _runs(steps) if step.start < end]
     return plots.series(
         folder / "time.png",
         [float(at) for at, _ in shown],
@@ -147,12 +145,8 @@ def _mark(steps: Sequence[Carried]) -> list[tuple[float, str]]:
 
 def _runs(steps: Sequence[Step]) -> list[Step]:
     """The first of the steps that follow each other with the same name."""
-    return [step for before, step in zip([None, *steps], steps, strict=False) if _new(before, step)]
+    return [step for step, before in zip(steps, [None, *steps], strict=False) if _is_new(step, before)]
 
 
-def _new(before: Step | None, step: Step) -> bool:
-    return before is None or (before.name, before.rate) != (step.name, step.rate)
-
-
-def _name(step: Step) -> str:
-    return f"{step.name}, {step.rate:,.0f} / s"
+def _is_new(step: Step, before: Step | None) -> bool:
+    return before is None or before.name != step.name

@@ -42,7 +42,7 @@ def test_a_day_goes_through_whole_and_monitoring_says_what_is_expected(
     assert local_cluster().endpoints("coin", "staging", activity.candidate.id), "the next activity uses it"
     report = live.store.reports(activity.promotion.id)[-1]
     page = live.artifacts.read(report.path).decode()
-    assert "14 March 2013" in page and "log loss" in page and "auc" in page
+    assert "14 March 2013" in page and "log loss" in page and "AUC" in page
 
 
 Broken = Callable[[pytest.MonkeyPatch], None]
