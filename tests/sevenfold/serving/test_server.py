@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -21,7 +23,8 @@ from sevenfold.candidate import Candidate
 from sevenfold.cluster import ready
 from sevenfold.environments import before
 from sevenfold.errors import NO_RETRY_HELPS
-from sevenfold.serving import log
+from sevenfold.serving import log, server
+from sevenfold.serving.model import BadModel
 from sevenfold.settings import REPOSITORY, Settings
 from sevenfold.store import open_store
 
@@ -128,6 +131,65 @@ def test_what_was_answered_is_on_disk_when_it_is_killed(
     process.wait()
     assert answered == 50
     assert log.predictions(settings.logs, MODEL).num_rows == before + 150
+
+
+def test_a_pickle_is_refused_and_never_opened(settings: Settings) -> None:
+    """Not even with every statement it could need: there is nothing here that would run what is in it."""
+    trace = settings.home / "it-ran"
+
+    file = settings.home / "model.pkl"
+    file.write_bytes(f"cposix\nsystem\n(S'touch {trace}'\ntR.".encode())
+    digest = open_artifacts(settings.artifacts_url).put(file)
+    made = world(settings).store.add_candidate(candidate("c").model_copy(update={"model_digest": digest}))
+    for passed in before("staging"):
+        world(settings).judged(made, passed, run="pickle")
+    assert "is not an ONNX model that can be served" in refusal(start(settings, made, 1, "--slot", "staging"))
+    assert not trace.exists()
+    subprocess.run([sys.executable, "-m", "pickle", file], check=True, capture_output=True)
+    assert trace.exists(), "the trap is none"
+
+
+def test_a_port_opens_only_after_the_first_answers(settings: Settings, proven: Candidate) -> None:
+    """Whoever can connect is answered at once: nobody is the first whom the model answers."""
+    port = gateway_port()
+    process = start(settings, proven, port, "--slot", "staging", "--drain", "0")
+    try:
+        answers: list[httpx.Response] = []
+
+        def answered() -> bool:
+            with suppress(httpx.ConnectError):
+                answers.append(httpx.get(f"http://127.0.0.1:{port}/v2/health/ready", trust_env=False))
+            return bool(answers)
+
+        wait(lambda: answered() or process.poll() is not None, 60)
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert (answers[0].status_code, answers[0].json()) == (200, {"ready": True})
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_model_that_cannot_answer_is_found_out_before_it_is_ready(tmp_path: Path) -> None:
+    import onnx
+
+    file = tiny.write(tmp_path / "one-row.onnx")
+    model = onnx.load(file)
+    for value in model.graph.input:
+        value.type.tensor_type.shape.dim[0].ClearField("dim_param")
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, file)
+    with pytest.raises(BadModel, match="cannot answer 64 rows of zeros"):
+        server.application("tiny", tiny.CANDIDATE, "testing", file, tmp_path)
+
+
+def test_a_taken_port_is_told_and_may_be_tried_again(settings: Settings, proven: Candidate) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        process = start(settings, proven, other.getsockname()[1], "--slot", "staging")
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "cannot listen on 127.0.0.1" in said
 
 
 def test_an_altered_file_is_not_served(settings: Settings, proven: Candidate) -> None:
