@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import PositiveInt, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     mlflow_url: str = "http://127.0.0.1:15500"
     gateway_url: str = "http://127.0.0.1:18000"
     """https here asks for the two files below."""
+    gateway_requests_per_second: PositiveInt = 5_000
+    """How often each key may ask."""
     gateway_certificate: Path | None = None
     gateway_key: Path | None = None
     """PEM files of the gateway's TLS. Clients of Sevenfold's own trust what SSL_CERT_FILE names."""

@@ -88,6 +88,7 @@ def programs(settings: Settings) -> list[Program]:
         "SEVENFOLD_MODELS": str(settings.models),
         "SEVENFOLD_MLFLOW_URL": settings.mlflow_url,
         "SEVENFOLD_GATEWAY_URL": settings.gateway_url,
+        "SEVENFOLD_GATEWAY_REQUESTS_PER_SECOND": str(settings.gateway_requests_per_second),
         "SEVENFOLD_AIRFLOW_URL": settings.airflow_url,
         **_tls(settings),
         "PYTHONPATH": f"{REPOSITORY / 'include'}:{REPOSITORY / 'plugins'}",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import jwt
 import pytest
 from typer.testing import CliRunner
 
 from sevenfold.cli import app
+from sevenfold.keys import GatewayKeys
 from sevenfold.settings import settings
 
 runner = CliRunner()
@@ -130,3 +132,18 @@ def test_two_people_change_a_gate_by_command(tmp_path: Path, monkeypatch: pytest
         "the gate was changed after the candidate was made, as bob asked (holidays) and ann granted (agreed)"
     )
     assert "all evidence is as it was written" in say("verify")
+
+
+def test_a_key_is_printed_as_it_is_and_rotation_is_told() -> None:
+    keys = GatewayKeys(settings().secrets)
+    made = runner.invoke(app, ["key", "ann", "--scope", "predict", "--scope", "feedback", "--hours", "1"])
+    claims = jwt.decode(made.output.strip(), options={"verify_signature": False})
+    assert (claims["sub"], claims["scopes"]) == ("ann", ["feedback", "predict"])
+    told = runner.invoke(app, ["rotate-keys"]).output
+    assert "those made before stay valid" in told
+    assert len(keys.jwks()["keys"]) == 2
+    assert "have ended" in runner.invoke(app, ["rotate-keys", "--forget"]).output
+    assert len(keys.jwks()["keys"]) == 1
+    wrong = runner.invoke(app, ["key", "ann", "--scope", "write"])
+    assert wrong.exit_code == 1
+    assert "a token has scopes out of predict, feedback, admin, not write" in " ".join(wrong.output.split())

@@ -28,8 +28,6 @@ from sevenfold.sockets import socket_folder
 from sevenfold.supervision import Program
 from sevenfold.traffic import Traffic
 
-REQUESTS_PER_SECOND = 5_000
-"""How often each key may ask."""
 TAKEN_LIMIT_S = 10.0
 HEALTHY_LIMIT_S = 5.0
 _ROUTES_VERSION = "http.gateway.rds.gateway.version_text"
@@ -51,19 +49,14 @@ class GatewayRefused(SevenfoldError):
 class Gateway:
     """Envoy on loopback. Every call can be repeated, and is safe against others at the same time."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        deployed: Callable[[], Sequence[Deployed]],
-        requests_per_second: int = REQUESTS_PER_SECOND,
-    ) -> None:
+    def __init__(self, settings: Settings, deployed: Callable[[], Sequence[Deployed]]) -> None:
         """
         Args:
-            settings: home, logs, secrets and the gateway's URL.
+            settings: home, logs, secrets, the gateway's URL and the limit of each key.
             deployed: what is deployed now.
-            requests_per_second: the limit of each key.
         """
-        self._settings, self._deployed, self._rate = settings, deployed, requests_per_second
+        self._settings, self._deployed = settings, deployed
+        self._rate = settings.gateway_requests_per_second
         self._folder = private_folder(settings.home / "gateway")
         self._logs = private_folder(settings.logs)
         self._files = Resources(private_folder(self._folder / "dynamic"))

@@ -143,7 +143,7 @@ def test_a_pickle_is_refused_and_never_opened(settings: Settings) -> None:
     made = world(settings).store.add_candidate(candidate("c").model_copy(update={"model_digest": digest}))
     for passed in before("staging"):
         world(settings).judged(made, passed, run="pickle")
-    assert "is not an ONNX model that can be served" in refusal(start(settings, made, 1, "--slot", "staging"))
+    assert "is not an ONNX model" in refusal(start(settings, made, 1, "--slot", "staging"))
     assert not trace.exists()
     subprocess.run([sys.executable, "-m", "pickle", file], check=True, capture_output=True)
     assert trace.exists(), "the trap is none"

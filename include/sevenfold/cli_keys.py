@@ -1,0 +1,41 @@
+"""The commands that hand out keys of the gateway, and change them while it serves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from sevenfold.cli_common import console, one_sentence
+
+app = typer.Typer()
+
+
+@app.command()
+def key(
+    name: Annotated[str, typer.Argument(help="who gets it, for access log and rate limit")],
+    scope: Annotated[list[str], typer.Option(help="predict, feedback or admin; can be given several times")],
+    hours: Annotated[float, typer.Option(help="how long it is valid", min=0.01)] = 12.0,
+) -> None:
+    """Make a key for the gateway and print it: the header is `Authorization: Bearer <key>`."""
+    from sevenfold.gateway import local_gateway
+
+    with one_sentence():
+        print(local_gateway().keys.token(name, scope, timedelta(hours=hours)))  # as it is, for $(...)
+
+
+@app.command("rotate-keys")
+def rotate_keys(
+    forget: Annotated[bool, typer.Option(help="keys made before end at once")] = False,
+) -> None:
+    """Sign keys with a new private key from now on, without a restart and without a failed request."""
+    from sevenfold.gateway import local_gateway
+
+    with one_sentence():
+        gateway = local_gateway()
+        signed_by = gateway.keys.rotate(forget)
+        gateway.refresh()
+        gateway.keys.standing()
+        before = "those made before have ended" if forget else "those made before stay valid"
+        console.print(f"keys are signed by {signed_by}; {before}", markup=False)
