@@ -59,6 +59,8 @@ SHARED_IMPORTS = (
 )
 STOP_SECONDS = 4.0
 LONGEST_PAUSE_SECONDS = 30.0
+STEADY_SECONDS = 60.0
+"""Who has lived so long did not die of its start: it is started again at once, whatever was before."""
 LARGEST_LOG_BYTES = 10_000_000
 
 
@@ -75,6 +77,7 @@ class Launcher:
         self.running: dict[int, str] = {}
         self.stopping = False
         self._deaths: dict[str, int] = {}
+        self._born: dict[int, float] = {}
 
     def run(self) -> None:
         """Starts everything and keeps it running until SIGTERM or SIGINT."""
@@ -113,14 +116,19 @@ class Launcher:
         self._record()
         if self.stopping:
             return
-        deaths = self._deaths[name] = self._deaths.get(name, 0) + 1
-        pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** (deaths - 1))
+        pause = self._pause(name, time.monotonic() - self._born.pop(pid))
         _say(f"{name} ended ({_how(status)}), see {self._log(name)}; it starts again in {pause:.0f} s")
         until = time.monotonic() + pause
         while time.monotonic() < until and not self.stopping:
             time.sleep(0.2)
         if not self.stopping:
             self._start(name)
+
+    def _pause(self, name: str, lived: float) -> float:
+        """Seconds until a component that has lived so long is started again: longer with each early death."""
+        before = 0 if lived >= STEADY_SECONDS else self._deaths.get(name, 0)
+        self._deaths[name] = before + 1
+        return min(LONGEST_PAUSE_SECONDS, 2.0**before)
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
@@ -132,7 +140,7 @@ class Launcher:
         pid = os.fork()
         if pid == 0:
             _become(name, self._log(name))
-        self.running[pid] = name
+        self.running[pid], self._born[pid] = name, time.monotonic()
         self._record()
 
     def _log(self, name: str) -> Path:
