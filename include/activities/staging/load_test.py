@@ -23,11 +23,11 @@ MORE = 1.05
 """A little more than asked, for what a retry of the generator or a rounding may cost."""
 PAIRS = 10
 """Turns of candidate and champion; fewer leave the bound on their ratio too wide (research: 10 at least)."""
-CHAMPIONS_PART = 0.5
+CHAMPIONS_PART = 0.4
 """A champion's turn, in lengths of the candidate's: its median needs no longer one."""
-CLIMB = ((2.0, 0.1), (4.0, 0.4), (6.0, 0.5))
+CLIMB = ((2.0, 0.05), (4.0, 0.2), (6.0, 0.3), (8.0, 0.45))
 """Times the SLA's rate, and the part each has of the requests that are still needed to prove few errors."""
-EXPLORE, EXPLORE_S = (8.0, 12.0, 16.0, 24.0, 32.0, 48.0), 0.6
+EXPLORE, EXPLORE_S = (12.0, 16.0, 24.0, 32.0, 48.0), 0.6
 """Times the SLA's rate, as far as the service can follow."""
 PROMISED, CHAMPION, RAMP = "promised rate", "champion's turn", "ramp"
 

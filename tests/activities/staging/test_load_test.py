@@ -19,7 +19,7 @@ METRICS = ("error_rate", "p99_ms", "headroom", "latency")
 
 def test_beside_the_champion_everything_is_measured(live: LiveWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_test, "PROMISED_REQUESTS", 150)
-    monkeypatch.setattr(load_test, "EXPLORE", (8.0, 10.0))
+    monkeypatch.setattr(load_test, "EXPLORE", (10.0, 12.0))
     monkeypatch.setattr(load_test, "EXPLORE_S", 0.3)
     candidate = live.proven(live.candidate(weight=1.4), until="staging")
     champion = live.proven(live.candidate(weight=1.0), until="staging")
@@ -87,8 +87,8 @@ def narrow(schedule: Schedule, latency: np.ndarray, status: np.ndarray) -> None:
 
 
 def slower(schedule: Schedule, latency: np.ndarray, status: np.ndarray) -> None:
-    """The candidate takes twice as long as the champion."""
-    latency[np.array(schedule.kind) <= max(load_test.MIX)] *= 2
+    """The candidate takes three times as long as the champion."""
+    latency[np.array(schedule.kind) <= max(load_test.MIX)] *= 3
 
 
 @pytest.mark.parametrize(
