@@ -96,7 +96,7 @@ def learn_from_files(
         TrainingFailed: one of the processes ended with an error; this is its sentence.
     """
     encoder = _encoder(spec, fitting())
-    folder = checkpoint.with_suffix(".job")
+    folder = checkpoint.with_suffix(f".{launch.node}.job")  # nodes may share the disk
     rows = deal((Examples.of(piece, encoder) for piece in fitting()), folder / "training", parts, seed)
     last = Examples.of(stopping, encoder)
     deal([last], folder / "stopping")

@@ -199,7 +199,9 @@ def test_the_benchmark_compares_with_every_baseline(world: ToyWorld, candidate: 
     regression = found["log_loss_gain_over_logistic_regression"]
     assert regression.low < regression.value < regression.high < 0.05
     page = world.artifacts.read(world.store.reports(activity.promotion.id)[-1].path).decode()
-    assert "It is not proven better than" in page
+    assert "On log loss the network beats constant" in page
+    assert "On auc the network beats constant" in page
+    assert "it does not beat" in page
 
 
 def test_testing_compares_with_the_champion_on_the_same_rows(

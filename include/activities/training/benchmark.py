@@ -12,6 +12,7 @@ from sevenfold.baselines import baselines
 from sevenfold.evaluation import Floats, Interval
 from sevenfold.quality import Rows
 from sevenfold.snapshot import snapshot
+from sevenfold.tasks import Task
 from sevenfold.training import Examples
 from sevenfold.windows import windows
 
@@ -34,61 +35,96 @@ def main(activity: Activity) -> None:
         with activity.phase(name.replace("_", " ")):
             predict = fit(examples, last, scorer.encoder.cardinalities, 0)
             predictions[name] = predict(compared)
-    losses: dict[str, Floats] = {name: spec.task.losses(rows.label, one) for name, one in predictions.items()}
-    gains = {name: evaluation.mean(losses[name] - losses["network"], rows.days) for name in rivals}
-    for name, gain in gains.items():
+    gains = compare(spec.task, rows, predictions)
+    for name, gain in gains["log_loss"].items():
         quality.measure(activity, f"log_loss_gain_over_{name}", gain, "nats", of.test)
-    report(activity, rows, predictions, losses, gains)
+    report(activity, rows, predictions, gains)
+
+
+def compare(task: Task, rows: Rows, predictions: dict[str, Floats]) -> dict[str, dict[str, Interval]]:
+    """What the network gains over each rival, by metric: above zero it is the better one, on either."""
+    label, days, mine = rows.label, rows.days, predictions["network"]
+    rivals = {name: theirs for name, theirs in predictions.items() if name != "network"}
+    losses = {name: task.losses(label, theirs) for name, theirs in predictions.items()}
+
+    def second_gain(theirs: Floats) -> Interval:
+        better, worse = (mine, theirs) if task.more_is_better else (theirs, mine)
+        return task.second_difference(label, better, worse, days)
+
+    return {
+        "log_loss": {name: evaluation.mean(losses[name] - losses["network"], days) for name in rivals},
+        task.second: {name: second_gain(theirs) for name, theirs in rivals.items()},
+    }
+
+
+def in_words(metric: str, gains: dict[str, Interval]) -> str:
+    """Whom the network beats on a metric, and, with numbers, whom it does not."""
+    beaten = [_words(name) for name, gain in gains.items() if gain.low > 0]
+    others = []
+    for name, gain in gains.items():
+        if gain.low > 0:
+            continue
+        interval = f"gain {gain.value:+.4f}, 95 % {gain.low:+.4f} to {gain.high:+.4f}"
+        others.append(f"{_words(name)} ({'worse' if gain.high < 0 else 'not proven better'}: {interval})")
+    said = f"On {_words(metric)} the network beats {', '.join(beaten) or 'none of them'}"
+    return f"{said}; it does not beat {', '.join(others)}." if others else f"{said}."
 
 
 def report(
     activity: Activity,
     rows: Rows,
     predictions: dict[str, Floats],
-    losses: dict[str, Floats],
-    gains: dict[str, Interval],
+    gains: dict[str, dict[str, Interval]],
 ) -> None:
-    """A page that says plainly which baselines the network beats."""
-    beaten = [name.replace("_", " ") for name, gain in gains.items() if gain.low > 0]
-    others = [name.replace("_", " ") for name, gain in gains.items() if not gain.low > 0]
-    verdict = " ".join(
-        [
-            f"The network beats {', '.join(beaten)}." if beaten else "The network beats none of them.",
-            f"It is not proven better than {', '.join(others)}." if others else "",
-        ]
-    ).strip()
-    activity.progress(verdict)
-    found = {name: evaluation.mean(loss, rows.days) for name, loss in losses.items()}
+    """A page that says plainly, metric by metric, whom the network beats and whom it does not."""
     task = activity.spec.task
-    seconds = {name: task.second_metric(rows.label, one, rows.days) for name, one in predictions.items()}
-    cells = [
-        [
-            name.replace("_", " "),
-            of.value,
-            f"{of.low:.4f} to {of.high:.4f}",
-            seconds[name].value,
-            gains[name].value if name in gains else None,
-            f"{gains[name].low:.4f} to {gains[name].high:.4f}" if name in gains else "",
-        ]
-        for name, of in found.items()
-    ]
-    second = task.second.replace("_", " ")
-    columns = ["model", "log loss", "95 % by day", second, "the network gains", "95 % by day"]
+    verdicts = [in_words(metric, of) for metric, of in gains.items()]
+    for verdict in verdicts:
+        activity.progress(verdict)
+    found = {
+        "log_loss": {name: task.log_loss(rows.label, one, rows.days) for name, one in predictions.items()},
+        task.second: {
+            name: task.second_metric(rows.label, one, rows.days) for name, one in predictions.items()
+        },
+    }
+    parts = []
     with tempfile.TemporaryDirectory() as folder:
-        bars = [(name.replace("_", " "), gain.value, gain.low, gain.high) for name, gain in gains.items()]
-        title = "What the network gains in log loss, 95 % intervals by day"
-        plot = plots.intervals(Path(folder) / "gains.png", bars, title, "nats", limit=0.0)
-        content = page.page(
-            f"{activity.spec.title}: the network against simpler models",
-            page.text(
-                verdict,
-                f"Same rows to learn from, same {len(rows.label):,} rows to be compared on, of "
-                f"{rows.window[0]:%Y-%m-%d} to {rows.window[1]:%Y-%m-%d}.",
-            ),
-            page.table(columns, cells),
-            page.image(plot, "gain over each baseline"),
-        )
+        for metric, of in gains.items():
+            title = f"What the network gains in {_words(metric)}, 95 % intervals by day"
+            bars = [(_words(name), gain.value, gain.low, gain.high) for name, gain in of.items()]
+            unit = task.headline_units[metric] or _words(metric)
+            plot = plots.intervals(Path(folder) / f"{metric}.png", bars, title, unit, limit=0.0)
+            cells = [
+                [
+                    _words(name),
+                    one.value,
+                    _range(one),
+                    of[name].value if name in of else None,
+                    _range(of.get(name)),
+                ]
+                for name, one in found[metric].items()
+            ]
+            columns = ["model", _words(metric), "95 % by day", "the network gains", "95 % by day"]
+            parts += [page.heading(_words(metric).capitalize()), page.table(columns, cells)]
+            parts.append(page.image(plot, f"gain in {_words(metric)} over each baseline"))
+    content = page.page(
+        f"{activity.spec.title}: the network against simpler models",
+        *(page.text(verdict) for verdict in verdicts),
+        page.text(
+            f"Same rows to learn from, same {len(rows.label):,} rows to be compared on, of "
+            f"{rows.window[0]:%Y-%m-%d} to {rows.window[1]:%Y-%m-%d}.",
+        ),
+        *parts,
+    )
     activity.report("benchmark.html", content, "Against simpler models")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _range(of: Interval | None) -> str:
+    return f"{of.low:.4f} to {of.high:.4f}" if of else ""
 
 
 if __name__ == "__main__":

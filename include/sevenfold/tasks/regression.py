@@ -40,6 +40,7 @@ class Regression(Task):
     name: ClassVar[str] = "regression"
     output: ClassVar[Output] = Output("prediction", ("mean", "spread"))
     second: ClassVar[str] = "absolute_error"
+    more_is_better: ClassVar[bool] = False
     outcome_metric: ClassVar[str] = "squared_error"
     linear: ClassVar[str] = "linear_regression"
     has_classes: ClassVar[bool] = False

@@ -72,6 +72,8 @@ class Task(ABC):
     name: ClassVar[str]
     second: ClassVar[str]
     """The headline metric beside the log loss, which people understand more easily."""
+    more_is_better: ClassVar[bool] = True
+    """Of the metric `second`."""
     has_classes: ClassVar[bool] = True
     """Whether a label is one of a few."""
     outcome_metric: ClassVar[str]
