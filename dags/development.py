@@ -1,8 +1,9 @@
 """Development: from an idea to a first model that knows more than nothing.
 
-A person starts it. Algorithms are compared on a sample, the first model has to beat a constant, and what
-it was made of (code, data, environment, gates) is noted, so that it can be made again. Its gate asks
-little: an idea may be bad, it must only be real.
+A person starts it. The data are looked at, algorithms are compared on a sample, and better settings are
+sought; that makes the idea, the small candidate that the gate judges. It is validated on days that nothing
+was decided by, and what it was made of (code, data, environment, gates) is compared with what is there, so
+that it can be made again. Its gate asks little: an idea may be bad, it must only be real.
 
 **Green**: the idea goes on to training on all data. **Red**: it was refused or something broke, the red
 task's last line says what; nothing is live, nobody has to get up. **Pink**: held, a person may look when
@@ -14,4 +15,6 @@ from sevenfold_airflow.rail import activity, admit, all_models, environment_dag,
 
 for spec in all_models():
     with environment_dag(spec, "development", __doc__, params=sample_fields(spec)):
-        admit() >> activity("select", image="trainer") >> activity("version") >> gate() >> promote()
+        select, tune = (activity(name, image="trainer") for name in ("select", "tune"))
+        looks = [activity("validate", image="quality"), activity("version")]
+        admit() >> activity("explore") >> select >> tune >> looks >> gate() >> promote()

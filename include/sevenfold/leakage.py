@@ -52,13 +52,13 @@ def _targets(label: Floats) -> list[Floats]:
 
 
 def _strength(values: NDArray[Any], target: Floats) -> float:
-    ranks = _ranks(_numbers(values, target))
+    ranked = ranks(_numbers(values, target))
     if len(np.unique(target)) > 2:
-        spread = np.std(ranks) * np.std(of := _ranks(target))
-        return float(abs(np.mean((ranks - ranks.mean()) * (of - of.mean()))) / spread) if spread else 0.0
+        spread = np.std(ranked) * np.std(of := ranks(target))
+        return float(abs(np.mean((ranked - ranked.mean()) * (of - of.mean()))) / spread) if spread else 0.0
     positive = target > 0.5
     ones, n = positive.sum(), len(target)
-    area = (ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * (n - ones))
+    area = (ranked[positive].sum() - ones * (ones + 1) / 2) / (ones * (n - ones))
     return float(abs(2 * area - 1))
 
 
@@ -78,7 +78,7 @@ def _numbers(values: NDArray[Any], target: Floats) -> Floats:
     return encoded
 
 
-def _ranks(values: Floats) -> Floats:
+def ranks(values: Floats) -> Floats:
     """Ranks from 1, ties at their mean."""
     _, where, count = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(count) - (count - 1) / 2)[where])

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -168,8 +168,55 @@ def _ends(bin: CalibrationBin) -> Iterator[float]:
     return (value for value in (bin.predicted, bin.observed.value) if np.isfinite(value))
 
 
+def panels(
+    path: Path | str,
+    of: Sequence[tuple[str, Sequence[float] | Sequence[str], Sequence[float]]],
+    title: str,
+    kind: Literal["bars", "line"],
+    columns: int = 4,
+) -> Path:
+    """Small plots side by side, each (title, x, y); over numbers as bars or a line, over names as bars."""
+    rows = max(1, -(-len(of) // columns))
+    with _figure(path, 10.0, 0.5 + 1.7 * rows) as figure:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid[len(of) :]:
+            axes.set_axis_off()
+        for axes, (name, x, y) in zip(grid, of, strict=False):
+            named = len(x) > 0 and isinstance(x[0], str)
+            if kind == "line" and not named:
+                axes.plot(x, y, color=COLOURS[0], marker="o", markersize=3, linewidth=1.2)
+            else:
+                width = 0.9 * (float(x[1]) - float(x[0])) if len(x) > 1 and not named else 0.8
+                axes.bar(x, y, width=width, color=COLOURS[5])
+            axes.set_title(name, fontsize=8)
+            axes.tick_params(labelsize=6)
+            if named:
+                axes.tick_params(axis="x", labelrotation=90)
+    return Path(path)
+
+
+def heatmap(path: Path | str, names: Sequence[str], values: Any, title: str) -> Path:
+    """A square of numbers between -1 and 1, such as correlations: `values` [n, n] for n `names`."""
+    size = 3.2 + 0.21 * len(names)
+    with _axes(path, width=size + 1.2, height=size) as axes:
+        shown = axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
+        axes.grid(visible=False)
+        axes.figure.colorbar(shown, ax=axes, shrink=0.7)
+        axes.set_title(title)
+    return Path(path)
+
+
 @contextmanager
 def _axes(path: Path | str, width: float = 9.0, height: float = 4.2) -> Iterator[Any]:
+    with _figure(path, width, height) as figure:
+        yield figure.add_subplot()
+
+
+@contextmanager
+def _figure(path: Path | str, width: float, height: float) -> Iterator[Any]:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -179,7 +226,7 @@ def _axes(path: Path | str, width: float = 9.0, height: float = 4.2) -> Iterator
     with rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
-        yield figure.add_subplot()
+        yield figure
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(half, format=path.suffix.lstrip(".") or "png")
     half.replace(path)  # a reader never sees half an image

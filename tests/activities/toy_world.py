@@ -21,9 +21,9 @@ AS_OF = datetime(2020, 3, 1, tzinfo=UTC)
 class ToyWorld:
     """Runs activities of the toy's promotions; `folder` is its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, model: str = toy.MODEL_YAML) -> None:
         self.folder = folder
-        self.spec = toy.spec_in(folder / "models")
+        self.spec = toy.spec_in(folder / "models", model)
         self.settings = Settings(
             home=folder / "home", models=folder / "models", mlflow_url=f"sqlite:///{folder}/mlflow.db"
         )

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from activities.development.select import sample
 from sevenfold import artefact
 from sevenfold.learning import Learned, learn
+from sevenfold.sample import sample
 from sevenfold.snapshot import Snapshot
 from sevenfold.spec import ModelSpec
 from sevenfold.tabular import Encoder

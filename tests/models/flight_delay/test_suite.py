@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 from tests.flights import flights
 
-from activities.development.select import sample
 from activities.testing.validate_model import Case, read, run_suite
 from sevenfold import artefact
 from sevenfold.learning import learn
+from sevenfold.sample import sample
 from sevenfold.spec import load_spec
 from sevenfold.windows import windows
 
