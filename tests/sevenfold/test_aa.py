@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.gate_case import live
 
-from sevenfold.aa import FEWEST, Served, by_replica, by_request, read_served, sentence, spread
+from sevenfold.aa import FEWEST, Served, by_replica, by_request, measure, read_served, sentence, spread
 from sevenfold.answers import FILE
 from sevenfold.rules.rate_ratio import over_dispersion
 from sevenfold.rules.rule import Unusable
@@ -114,3 +114,49 @@ def test_the_sentence_says_what_it_means_for_the_gate() -> None:
     found = spread("errors", counts(1.0, 1))
     assert "the gate says 1, which is too little" in sentence(found, live())
     assert "the gate says 9, which is enough" in sentence(found, live(over_dispersion=9))
+
+
+def test_the_logs_of_a_champion_are_measured_as_they_are_written(tmp_path: Path) -> None:
+    from sevenfold.serving.log import FeedbackLog, PredictionLog
+    from sevenfold.serving.protocol import Signature
+    from sevenfold.spec import load_spec
+
+    spec, day = load_spec("flight_delay"), datetime(2013, 7, 1, tzinfo=UTC)
+    random = np.random.default_rng(4)
+    answers = PredictionLog(tmp_path, spec.name, "old", Signature(("x",), ()))
+    labels = FeedbackLog(tmp_path, spec.name)
+    for number in range(800):
+        at, name = day + timedelta(hours=6 * (number // 10), minutes=number % 10), f"r{number}"
+        inputs = [{"name": "numeric", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}]
+        body = {"inputs": inputs, "parameters": {"ids": [name], "time": at.isoformat()}}
+        answers.append(
+            time=at,
+            request_id=f"q{number}",
+            arm="champion" if number % 100 else "shadow",
+            prediction=np.array([0.9], np.float32),
+            microseconds=100,
+            request=json.dumps(body).encode(),
+        )
+        known = (at + timedelta(hours=3)).isoformat()
+        label = {"id": name, "label": int(random.random() < 0.7), "known_at": known}
+        labels.append(json.dumps({"labels": [label]}).encode())
+    gateway = [
+        {
+            "t": (BEGAN + timedelta(seconds=number)).isoformat(), "path": f"/v2/models/{spec.name}/infer",
+            "status": 200 if random.random() < 0.8 else 503, "us": 100.0, "cluster": "old.live",
+            "host": f"127.0.0.1:900{number % 2}",
+        }
+        for number in range(600)
+    ]  # fmt: skip
+    (tmp_path / FILE).write_text("\n".join(map(json.dumps, gateway)) + "\n")
+    final = day + timedelta(days=20)
+    found = {one.metric: one for one in measure(tmp_path, spec, "old", timedelta(seconds=2), BEGAN, final)}
+    assert found["errors"].phi is not None
+    assert found["errors"].events == sum(line["status"] != 200 for line in gateway)
+    assert found["slow"].phi is None, "nothing was slow, which says nothing of how slow answers come"
+    assert found["wrong_labels"].phi is not None
+    assert 1 <= found["wrong_labels"].phi < 1.6
+    earlier = measure(tmp_path, spec, "old", timedelta(seconds=2), BEGAN, day + timedelta(days=2))
+    assert next(one for one in earlier if one.metric == "wrong_labels").phi is None, (
+        "labels are not final yet"
+    )
