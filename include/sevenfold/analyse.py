@@ -36,10 +36,6 @@ def analyse(store: Store, identity: str, now: datetime) -> AnalysisRun:
     gate = load_gate(settings().models, promotion.model, promotion.environment)
     with store.reading() as connection:
         accepted = gate_change.accepted(connection, store.people, candidate, promotion.environment)
-        refusal = ""
-        if gate.hash not in accepted:
-            was = gate_change.kept(connection, candidate.gates.get(promotion.environment, ""))
-            refusal = gate_change.refusal(candidate, gate, was)
     return judge(
         gate,
         store.measurements(identity),
@@ -50,7 +46,7 @@ def analyse(store: Store, identity: str, now: datetime) -> AnalysisRun:
         accepted=accepted,
         anchor=anchor(store, promotion.model),
         uses=_looks_at_test_sets(store, promotion),
-        refusal=refusal,
+        refusal="" if gate.hash in accepted else gate_change.refused(store, candidate, gate),
         data_now=clock.now(store, promotion.model),
     )
 

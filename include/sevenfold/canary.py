@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from sevenfold.activity import Activity
 from sevenfold.analyse import analyse
 from sevenfold.errors import SevenfoldError
+from sevenfold.gate_change import require_accepted
 from sevenfold.policy import Metric, gate_path, load_gate
 from sevenfold.rollout import Arm, Step
 from sevenfold.verdict import Verdict, worst
@@ -26,9 +27,11 @@ def steps_of(activity: Activity, environment: str | None = None) -> list[Step]:
 
     Raises:
         SevenfoldError: it says nothing about steps.
+        MovedBar: the file was changed after the candidate was made, and two people have not let that through.
     """
     where = activity.promotion.model, environment or activity.promotion.environment
     gate = load_gate(activity.settings.models, *where)
+    require_accepted(activity.store, activity.candidate, gate)
     if not gate.steps:
         path = gate_path(activity.settings.models, *where)
         raise SevenfoldError(
@@ -43,9 +46,12 @@ def steps_of(activity: Activity, environment: str | None = None) -> list[Step]:
 def verdict_so_far(activity: Activity) -> tuple[Verdict, str]:
     """What the gate says of this activity's metrics by everything measured so far, and why.
 
-    The whole gate is judged, so that its risks are divided as they will be in the end.
+    The whole gate is judged, so that its risks are divided as they will be in the end. A gate that is changed
+    while users meet the candidate stops it at once.
     """
     analysis = analyse(activity.store, activity.promotion.id, datetime.now(UTC))
+    if not analysis.accepted:
+        return Verdict.FAILED, analysis.reason
     mine = [found for found in analysis.metrics if found.activity == activity.name and found.decides]
     verdict = worst(found.verdict for found in mine) if mine else Verdict.SUCCESSFUL
     reasons = [found.reason for found in mine if found.verdict is verdict]

@@ -31,6 +31,10 @@ WORDS = ("meaning", "description")
 """Keys that say something to people and decide nothing."""
 
 
+class MovedBar(SevenfoldError):
+    """A gate that changed after the candidate was made, and that nobody let judge it."""
+
+
 class NoGateChange(SevenfoldError):
     """The gate is the one that the candidate was made under, or the store does not know that one."""
 
@@ -76,6 +80,27 @@ def accepted(
                 found[after] = _said(change)
                 waiting.append(after)
     return found
+
+
+def refused(store: Store, candidate: Candidate, gate: Policy) -> str:
+    """Why the gate may not judge the candidate, in one sentence; empty when it may."""
+    with store.reading() as connection:
+        if gate.hash in accepted(connection, store.people, candidate, gate.environment):
+            return ""
+        was = kept(connection, candidate.gates.get(gate.environment, ""))
+    return refusal(candidate, gate, was)
+
+
+def require_accepted(store: Store, candidate: Candidate, gate: Policy) -> Policy:
+    """The gate, if it may judge the candidate: before anything is done by it that users would feel.
+
+    Raises:
+        MovedBar: it may not.
+    """
+    why_not = refused(store, candidate, gate)
+    if why_not:
+        raise MovedBar(why_not)
+    return gate
 
 
 def request_change(

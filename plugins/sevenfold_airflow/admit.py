@@ -14,12 +14,14 @@ from typing import Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from sevenfold import clock, release
+from sevenfold import clock, gate_change, release
 from sevenfold.candidate import Candidate
 from sevenfold.environments import before, previous
 from sevenfold.errors import SevenfoldError
 from sevenfold.evidence import lacking
+from sevenfold.policy import load_gate
 from sevenfold.promotion import Promotion, promotion_id
+from sevenfold.settings import settings
 from sevenfold.spec import ModelSpec, load_spec
 from sevenfold.store import Store, open_store
 from sevenfold_airflow.alerts import ASKS_FOR_TRAINING
@@ -205,11 +207,15 @@ def _monitoring(store: Store, spec: ModelSpec, wish: Wish, how: str) -> Subject:
 
 
 def _require_passed(store: Store, candidate: Candidate, environment: str) -> None:
+    """All earlier environments, and that this one's gate may judge it: who could not pass does not begin."""
     for earlier in before(environment):
         with store.reading() as connection:
             missing = lacking(connection, store.keys, candidate.id, earlier, datetime.now(UTC))
         if missing:
             raise NotAdmitted(f"{candidate.id} is not admitted to {environment}: {missing}")
+    gate = load_gate(settings().models, candidate.model, environment)
+    if moved := gate_change.refused(store, candidate, gate):
+        raise NotAdmitted(moved)
 
 
 def _end_abandoned(store: Store, running: list[Promotion]) -> None:

@@ -14,7 +14,7 @@ from tests.rail_world import AS_OF, World
 from sevenfold.candidate import Candidate
 from sevenfold.promotion import Promotion
 from sevenfold.store import Store
-from sevenfold_airflow.admit import AdmitOperator
+from sevenfold_airflow.admit import AdmitOperator, NotAdmitted, Wish, find_subject
 
 
 def admit(environment: str, run: str = "run-1", how: str = "asset_triggered", **params: Any) -> None:
@@ -179,3 +179,15 @@ def test_a_misspelt_field_is_refused_and_not_ignored(world: World) -> None:
     with pytest.raises(AirflowFailException, match="has no field 'sample_row'; it has sample_rows, seed"):
         task.execute(context(task, "run-1", params={"sample_row": 2000}, run_type="manual"))
     assert world.store.promotions("toy") == []
+
+
+def test_a_candidate_whose_gate_was_changed_meanwhile_is_not_even_begun(world: World) -> None:
+    candidate = world.candidate()
+    world.passes(candidate, "training")
+    path = world.models / "toy" / "gates" / "testing.yaml"
+    path.write_text(path.read_text().replace("limit: 0.5", "limit: 5.0"))
+    with pytest.raises(NotAdmitted, match=r"loss of train: limit 0\.5 is now 5\.0"):
+        find_subject(world.store, world.spec, "testing", Wish(candidate.id), "manual")
+    world.let_through(candidate, "testing")
+    subject = find_subject(world.store, world.spec, "testing", Wish(candidate.id), "manual")
+    assert subject.candidate == candidate.id

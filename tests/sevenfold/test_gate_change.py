@@ -214,3 +214,11 @@ def test_differences_are_told_one_by_one() -> None:
     )
     (change,) = differences(live, faster)
     assert change.startswith("production: steps [] is now [")
+
+
+def test_what_users_would_feel_is_not_done_by_a_moved_bar(world: World, made: Candidate) -> None:
+    assert gate_change.require_accepted(world.store, made, STRICT) is STRICT
+    with pytest.raises(gate_change.MovedBar, match=r"limit 0\.01 is now 0\.05"):
+        gate_change.require_accepted(world.store, made, LOOSE)
+    world.grants(asks(world, made, LOOSE))
+    assert gate_change.require_accepted(world.store, made, LOOSE) is LOOSE

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import pytest
+from sqlalchemy import update
 from tests.sevenfold.evidence_world import APPROVER, MODEL, OPERATOR, World, analysis, candidate
 
 from sevenfold import release
@@ -16,6 +17,7 @@ from sevenfold.promotion import PromotionEnd, PromotionEnded
 from sevenfold.release_law import OnHold
 from sevenfold.release_row import NotClaimed, NothingBefore, ReleaseRow, SlotBusy, Unlawful
 from sevenfold.store import Store
+from sevenfold.tables import release_rows
 
 
 @pytest.fixture
@@ -231,6 +233,20 @@ def test_no_way_back_to_a_champion_that_was_rolled_back(world: World) -> None:
     row = release.roll_back(world.store, MODEL, OPERATOR, "bad too", third.id)
     assert row.champion == candidate("a").id
     assert row.previous is None, "b was rolled back: nobody goes back to it"
+
+
+def test_a_rolled_back_candidate_slipped_into_the_row_is_not_gone_back_to(world: World) -> None:
+    """The steps never leave one there; who writes it into the database does not get it served."""
+    world.crowned("a")
+    worse = world.crowned("b")
+    release.roll_back(world.store, MODEL, OPERATOR, "complaints")
+    release.release_hold(world.store, MODEL, OPERATOR, "understood")
+    champion = world.crowned("c")
+    with world.store.writing() as connection:
+        connection.execute(update(release_rows).values(previous=worse.id))
+    with pytest.raises(Unlawful, match="was itself rolled back"):
+        release.roll_back(world.store, MODEL, OPERATOR, "complaints")
+    assert world.row.champion == champion.id
 
 
 def test_a_row_that_has_changed_is_not_overwritten(world: World) -> None:
