@@ -278,8 +278,12 @@ class Policy(_Strict):
 
     @cached_property
     def hash(self) -> str:
-        """sha256 (hex) of the content, whatever its layout, comments and order of keys."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """sha256 (hex) of the content, whatever its layout, comments and order of keys.
+
+        A key at its default is the same as no key: a grammar that gets a new one moves nobody's bar.
+        """
+        said = self.model_dump(mode="json", exclude_defaults=True)
+        content = json.dumps(said, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
     @model_validator(mode="after")

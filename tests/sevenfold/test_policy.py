@@ -204,6 +204,13 @@ def test_the_hash_is_of_the_content_alone(tmp_path: Path) -> None:
     assert load_policy(write(tmp_path, GOOD.replace("0.69", "0.68"))).hash != policy.hash
 
 
+def test_a_key_at_its_default_is_no_key(tmp_path: Path) -> None:
+    policy = load_policy(write(tmp_path, GOOD))
+    spelt_out = load_policy(write(tmp_path, GOOD + "    alpha: 0.05\n    critical: true\n"))
+    assert spelt_out.hash == policy.hash
+    assert load_policy(write(tmp_path, GOOD + "    alpha: 0.04\n")).hash != policy.hash
+
+
 def test_every_key_changes_the_hash(tmp_path: Path) -> None:
     policy = load_policy(write(tmp_path, GOOD))
     metric = policy.metrics[0]
