@@ -181,7 +181,7 @@ def _details(metric: Metric, rivals: int) -> Iterator[str]:
     yield _capital(rule.in_words(metric)) + "."
     if metric.baseline != "none":
         alone = " but for its absolute limit" if rule.alone and metric.limit is not None else ""
-        yield f"Without a {metric.baseline} nothing is compared, and it passes{alone}."
+        yield f"Without {_a(metric.baseline)} nothing is compared, and it passes{alone}."
     if metric.warn is not None:
         marks = metric.warn if isinstance(metric.warn, tuple) else (metric.warn,)
         yield f"Warns beyond {' to '.join(words.amount(mark, metric.unit) for mark in marks)}."
@@ -253,6 +253,10 @@ def _rounded(number: float) -> int:
     """Two significant digits, upwards: a plan is no measurement."""
     step: int = 10 ** max(0, len(str(int(number))) - 2)
     return ceil(number / step) * step
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _capital(sentence: str) -> str:
