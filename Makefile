@@ -7,10 +7,10 @@ UV := 0.13.9
 SEVENFOLD := PYTHONPATH=include:plugins $(BIN)/python -m sevenfold.cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status rollback resume test check format bench lock images hooks clean
+.PHONY: help demo up down status rollback resume new-model test check format bench lock images hooks clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
 
 demo: $(VENV)/ready ## carry the flight-delay model through all seven environments
 	@$(SEVENFOLD) demo
@@ -29,6 +29,9 @@ rollback: $(VENV)/ready ## give all traffic back to the previous champion: MODEL
 
 resume: $(VENV)/ready ## let candidates be promoted again after a roll-back: MODEL=... REASON="..."
 	@$(SEVENFOLD) resume "$(MODEL)" --reason "$(REASON)"
+
+new-model: $(VENV)/ready ## a folder for your own model that works at once: NAME=churn [TASK=regression]
+	@$(SEVENFOLD) new-model "$(NAME)" --task "$(or $(TASK),binary_classification)"
 
 test: $(VENV)/ready ## everything: format, lint, types, unit, DAG, page and end-to-end tests
 	@tests/browser.sh

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 HALF_LOG_TWO_PI = float(np.log(2 * np.pi) / 2)
-NARROWEST, WIDEST = -7.0, 5.0
+NARROWEST, WIDEST = -5.0, 5.0
 """Bounds of the log spread, in logs of the training labels' own spread: no row may own the whole loss."""
 FARTHEST = 1e4
 """Spreads beyond which a miss counts no more: a finite loss can be compared."""

@@ -1,0 +1,33 @@
+"""`sevenfold new-model`: a folder for a model of one's own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sevenfold.cli_common import console, me, one_sentence
+from sevenfold.settings import settings
+
+app = typer.Typer()
+
+
+@app.command()
+def new_model(
+    name: Annotated[str, typer.Argument(help="its name: lower-case letters, digits and underscores")],
+    task: Annotated[
+        str, typer.Option(help="binary_classification, multiclass_classification or regression")
+    ] = "binary_classification",
+    owner: Annotated[str, typer.Option(help="who answers for it; whoever is signed in by default")] = "",
+) -> None:
+    """Make a folder for a new model that passes its own tests at once, with made-up data to replace."""
+    from sevenfold.scaffold import new_model as make
+
+    with one_sentence():
+        folder = make(name, task, owner or me(), settings().models)
+        console.print(f"made {folder}", markup=False, soft_wrap=True)
+        console.print(
+            "test it:      PYTHONPATH=include:plugins .venv/bin/python -m pytest " + f"{folder}/tests"
+        )
+        console.print("then replace: data.py, model.yaml, network.py, expectations.py, card.md, tests, gates")
+        console.print(f"and start:    {name}.development in the Airflow UI, once it is committed")
