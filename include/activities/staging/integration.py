@@ -46,6 +46,12 @@ class Broken(Exception):
     """A promise that was not kept, with what happened instead."""
 
 
+class NotUp(SevenfoldError):
+    """A dependency that is down for everybody: that is not the candidate's fault, and nothing can be seen."""
+
+    retry = True
+
+
 @dataclass(frozen=True)
 class Check:
     """What must be so of a dependency in a state, what was said, and what is wrong with it if anything is."""
@@ -93,9 +99,10 @@ class Server:
 
 def main(activity: Activity) -> None:
     """Counts the promises that were not kept, and shows all of them."""
-    checks = Checks()
+    checks, here = Checks(), activity.settings
+    require_up(activity)
     with tempfile.TemporaryDirectory() as name, ExitStack() as ways:
-        folder, here = Path(name), activity.settings
+        folder = Path(name)
         registry = ways.enter_context(over_wire(here.mlflow_url))
         receiver = ways.enter_context(over_wire(here.airflow_url))
         (folder / "database").mkdir()
@@ -121,6 +128,28 @@ def main(activity: Activity) -> None:
     broken = sum(check.broken is not None for check in checks)
     activity.measure("broken_promises", broken, unit="promises", n=len(checks))
     activity.report("integration.html", table(activity, checks), "Every dependency up and down")
+
+
+def require_up(activity: Activity) -> None:
+    """Returns when registry and alert receiver are at work; the other two are seen to be by who is here.
+
+    Raises:
+        NotUp: one of them is not.
+    """
+    here = activity.settings
+    try:
+        registry = httpx.get(f"{here.mlflow_url}/health", timeout=10, trust_env=False).is_success
+    except httpx.HTTPError:
+        registry = False
+    if not registry:
+        raise NotUp(f"the model registry at {here.mlflow_url} is down for everybody: start it, then retry")
+    if not receiver_of(activity, here.airflow_url).healthy():
+        raise NotUp(f"a part of Airflow at {here.airflow_url} is not healthy: mend it, then retry")
+
+
+def receiver_of(activity: Activity, url: str) -> AirflowClient:
+    """Airflow's API at `url`."""
+    return AirflowClient(url, "admin", airflow_passwords(activity.settings.secrets)["admin"])
 
 
 def see_registry(checks: Checks, activity: Activity, server: Server, registry: Service) -> None:
@@ -209,7 +238,7 @@ def see_receiver(
     checks: Checks, activity: Activity, mirror: Mirror, server: Server, receiver: Service
 ) -> None:
     """Airflow: takes reports of alerts; without it an alert stays open until it is back."""
-    client = AirflowClient(receiver.url, "admin", airflow_passwords(activity.settings.secrets)["admin"])
+    client = receiver_of(activity, receiver.url)
     alert = ("drift", "a week", activity.promotion.as_of, "critical", 1.0, "planted")
 
     def healthy() -> str:

@@ -30,6 +30,8 @@ class Others:
             def do_GET(self) -> None:
                 if self.path.startswith("/api/2.0/mlflow/model-versions/search?filter="):
                     return self.say({"model_versions": others.versions})
+                if self.path == "/health":
+                    return self.say("OK")
                 if self.path == "/api/v2/monitor/health":
                     parts = ("metadatabase", "triggerer", "dag_processor")
                     health = {part: {"status": "healthy"} for part in parts}
@@ -95,8 +97,9 @@ def test_what_must_go_on_goes_on_and_what_must_refuse_says_why(live: LiveWorld, 
 def test_a_world_in_which_others_are_wrong_is_found(
     live: LiveWorld, others: Others, activity: Activity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    others.versions, others.scheduler = [], "unhealthy"
+    others.versions = []
     monkeypatch.setattr(integration, "START_S", 4.0)
+    monkeypatch.setattr(integration, "require_up", lambda _: setattr(others, "scheduler", "unhealthy"))
     monkeypatch.setattr(MlflowAliases, "apply", lambda *_: None)
     monkeypatch.setattr(AirflowClient, "asset_event", lambda *_: None)
     monkeypatch.setattr(integration, "require_gateway", lambda *_: None)
@@ -113,6 +116,17 @@ def test_a_world_in_which_others_are_wrong_is_found(
     [reading] = live.store.measurements(activity.promotion.id)
     assert reading.value == 8, page
     assert verdicts(activity, ["broken_promises"]) == ["Failed"]
+
+
+def test_what_is_down_for_everybody_is_no_fault_of_the_candidate(others: Others, activity: Activity) -> None:
+    others.scheduler = "unhealthy"
+    with pytest.raises(integration.NotUp, match=r"a part of Airflow at .* is not healthy") as error:
+        integration.main(activity)
+    assert error.value.retry
+    activity.settings = activity.settings.model_copy(update={"mlflow_url": "http://127.0.0.1:9"})
+    with pytest.raises(integration.NotUp, match=r"registry at http://127\.0\.0\.1:9 is down for everybody"):
+        integration.main(activity)
+    assert activity.store.measurements(activity.promotion.id) == []
 
 
 @pytest.mark.parametrize("said", ["", "two\nlines", "Traceback (most recent call last)", "x" * 500])
