@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Signer  # type: ignore[attr-defined]
 
     from sevenfold.analysis import AnalysisRun
+    from sevenfold.signing import Keys
 
 
 class WrongAnalysis(SevenfoldError):
@@ -50,7 +51,9 @@ def conclude(store: Store, promotion_id: str, analysis: AnalysisRun, key: Signer
         now = datetime.now(UTC)
         verdict = str(analysis.verdict)
         digest = add_analysis(connection, promotion, analysis)
-        lifted = find_override(connection, promotion_id, analysis, now) if verdict != "Successful" else None
+        lifted = None
+        if verdict != "Successful":
+            lifted = find_override(connection, store.people, promotion, analysis, now)
         if promotion.candidate is not None:
             _state(connection, key or store.keys.signer, promotion, analysis, digest, lifted, now)
         if promotion.environment != "production":
@@ -59,7 +62,7 @@ def conclude(store: Store, promotion_id: str, analysis: AnalysisRun, key: Signer
         return find_promotion(connection, promotion_id)
 
 
-def conclude_again(connection: Connection, signer: Signer, promotion_id: str, now: datetime) -> None:
+def conclude_again(connection: Connection, keys: Keys, promotion_id: str, now: datetime) -> None:
     """After a new override: states anew what it lifts, and promotes what had ended without."""
     from sevenfold.analysis import AnalysisRun
 
@@ -68,11 +71,11 @@ def conclude_again(connection: Connection, signer: Signer, promotion_id: str, no
         return
     same = (analyses.c.promotion == promotion_id) & (analyses.c.digest == last.analysis)
     analysis = AnalysisRun.model_validate_json(connection.scalars(select(analyses.c.body).where(same)).one())
-    lifted = find_override(connection, promotion_id, analysis, now)
+    promotion = find_promotion(connection, promotion_id)
+    lifted = find_override(connection, keys.people, promotion, analysis, now)
     if lifted is None:
         return
-    promotion = find_promotion(connection, promotion_id)
-    _state(connection, signer, promotion, analysis, last.analysis, lifted, now)
+    _state(connection, keys.signer, promotion, analysis, last.analysis, lifted, now)
     if promotion.state in ("refused", "held", "error"):
         change = update(promotions).where(promotions.c.id == promotion_id)
         connection.execute(change.values(state="promoted", outcome=_outcome(analysis, lifted)))

@@ -18,12 +18,13 @@ from sevenfold import audit
 from sevenfold.candidate import Utc
 from sevenfold.errors import SevenfoldError
 from sevenfold.promotion import Promotion
-from sevenfold.request import Request, ask, find_request, grant
+from sevenfold.request import Request, ask, find_request, flaw, grant
 from sevenfold.store import Store, find_promotion
 from sevenfold.tables import overrides
 
 if TYPE_CHECKING:
     from sevenfold.analysis import AnalysisRun
+    from sevenfold.people import People
 
 EVERYTHING = "*"
 LONGEST = timedelta(days=90)
@@ -126,13 +127,14 @@ def grant_override(store: Store, number: int, by: str, reason: str, envelope: st
 
 
 def find_override(
-    connection: Connection, promotion: str, analysis: AnalysisRun, now: datetime
+    connection: Connection, people: People, promotion: Promotion, analysis: AnalysisRun, now: datetime
 ) -> Override | None:
-    """The newest valid override that lifts what stands in the way of the promotion."""
-    return next(
-        (given for given in reversed(find_overrides(connection, promotion)) if given.covers(analysis, now)),
-        None,
-    )
+    """The newest valid override that lifts what is in the way; where it takes two, one that both signed."""
+    for given in reversed(find_overrides(connection, promotion.id)):
+        two = needs_two(promotion.environment)
+        if given.covers(analysis, now) and (not two or _is_signed(connection, people, given)):
+            return given
+    return None
 
 
 def find_overrides(connection: Connection, promotion: str) -> list[Override]:
@@ -140,6 +142,16 @@ def find_overrides(connection: Connection, promotion: str) -> list[Override]:
     query = select(overrides).where(overrides.c.promotion == promotion).order_by(overrides.c.sequence)
     rows = connection.execute(query).mappings()
     return [Override.model_validate({**row, "scope": json.loads(row["scope"])}) for row in rows]
+
+
+def _is_signed(connection: Connection, people: People, given: Override) -> bool:
+    """Whether two people signed exactly this: a row that was slipped into the database lifts nothing."""
+    if given.request is None:
+        return False
+    request = find_request(connection, given.request)
+    said = (request.kind, request.subject, request.terms, request.granted_by)
+    meant = ("override", given.promotion, terms_of(given.scope, given.expires_at), given.approved_by)
+    return said == meant and flaw(people, request) is None
 
 
 def _open(connection: Connection, promotion_id: str) -> Promotion:
@@ -177,7 +189,7 @@ def _take_effect(connection: Connection, store: Store, granted: Request) -> None
         "request": granted.number,
     }
     audit.append(connection, granted.granted_by or "", OVERRIDDEN, detail)
-    conclude_again(connection, store.keys.signer, granted.subject, now)
+    conclude_again(connection, store.keys, granted.subject, now)
 
 
 def _require_fit(promotion: str, by: str, reason: str, scope: Sequence[str], expires_at: datetime) -> None:

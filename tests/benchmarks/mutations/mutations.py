@@ -289,6 +289,10 @@ MUTATIONS = (
         "in_the_way <= set(self.scope)", "True", ("tests/sevenfold/test_evidence.py",),
     ),
     Mutation(
+        "an override that was slipped into the database lifts", "override.py",
+        "(not two or _is_signed(connection, people, given))", "True", EVIDENCE,
+    ),
+    Mutation(
         "who asked approves", "approval.py",
         "            require_four_eyes(promotion_id, person, approver)\n", "            pass\n",
         ("tests/sevenfold/test_evidence.py",),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from tests.sevenfold.evidence_world import OPERATOR, REQUESTER, World, analysis, candidate
+from tests.sevenfold.evidence_world import APPROVER, OPERATOR, REQUESTER, World, analysis, candidate
 
 from sevenfold import release
 from sevenfold.candidate import Candidate
@@ -221,6 +221,25 @@ def test_an_override_made_longer_in_the_database(world: World) -> None:
     request_override(world.store, refused.id, REQUESTER, "known gap", ["auc"], until)
     tamper(world.store, "overrides", "UPDATE overrides SET expires_at = '2999-01-01 00:00:00.000000'")
     why_not(world, made, "testing", until + timedelta(days=1))
+
+
+@pytest.mark.parametrize("request_number", ["NULL", "1"])
+def test_an_override_slipped_into_the_database_lifts_nothing(world: World, request_number: str) -> None:
+    """Where it takes two people their signatures count, not the row; nor one that names a real request."""
+    world.know(REQUESTER, APPROVER)
+    until = datetime.now(UTC) + timedelta(days=1)
+    promotion = world.begin(world.store.add_candidate(candidate("a")), "preproduction")
+    world.grants_override(world.asks_override(promotion, ["latency"], until))
+    with world.store.writing() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO overrides (promotion, requested_by, approved_by, reason, scope, expires_at, at, "
+                "request) SELECT promotion, requested_by, approved_by, 'trust me', '[\"*\"]', expires_at, "
+                f"at, {request_number} FROM overrides"
+            )
+        )
+    world.measure(promotion)
+    assert conclude(world.store, promotion.id, analysis(promotion, "Failed")).state == "refused"
 
 
 def test_revoked_evidence(world: World) -> None:
