@@ -113,24 +113,24 @@ class Conformance:
         _expect(outputs == [(self.output.name, "FP32")], f"its outputs are {outputs}")
 
     def _golden(self) -> None:
-        self._compare(self._infer(self._request(slice(None))), self.prediction)
+        self._compare(self._infer(self.request(slice(None))), self.prediction)
 
     def _one_row(self) -> None:
-        self._compare(self._infer(self._request(slice(0, 1))), self.prediction[:1])
+        self._compare(self._infer(self.request(slice(0, 1))), self.prediction[:1])
 
     def _flat(self) -> None:
-        request = self._request(slice(0, 3))
+        request = self.request(slice(0, 3))
         for tensor in request["inputs"]:
             tensor["data"] = [value for row in tensor["data"] for value in row]
         self._compare(self._infer(request), self.prediction[:3])
 
     def _any_order(self) -> None:
-        request = self._request(slice(0, 3))
+        request = self.request(slice(0, 3))
         request["inputs"].reverse()
         self._compare(self._infer(request), self.prediction[:3])
 
     def _all_missing(self) -> None:
-        request = self._request(slice(0, 1))
+        request = self.request(slice(0, 1))
         for tensor in request["inputs"]:
             tensor["data"] = [[None] * tensor["shape"][1]]
         found = np.asarray(self._infer(request)["outputs"][0]["data"], np.float64)
@@ -141,7 +141,7 @@ class Conformance:
         _expect(fits, f"it answers {found.tolist()}")
 
     def _identity(self) -> None:
-        request = self._request(slice(0, 2)) | {"id": "golden", "parameters": {"ids": ["a", "b"]}}
+        request = self.request(slice(0, 2)) | {"id": "golden", "parameters": {"ids": ["a", "b"]}}
         response = self.client.post(f"{self.own}/infer", json=request)
         said = self._read(response, 200)
         _expect(said.get("id") == "golden", f"the id came back as {said.get('id')}")
@@ -167,7 +167,7 @@ class Conformance:
 
     def _refused(self) -> Iterator[tuple[str, str]]:
         """Bodies that no server may take, with what is wrong with each."""
-        fine = self._request(slice(0, 2))
+        fine = self.request(slice(0, 2))
         yield "what is no JSON", "{"
         yield "a list instead of an object", "[]"
         yield "a request without inputs", "{}"
@@ -214,7 +214,7 @@ class Conformance:
         _expect(response.status_code == 405, f"it answers {response.status_code}")
 
     def _wrong_type(self) -> None:
-        body = json.dumps(self._request(slice(0, 1)))
+        body = json.dumps(self.request(slice(0, 1)))
         response = self.client.post(
             f"{self.own}/infer", content=body, headers={"content-type": "application/x-www-form-urlencoded"}
         )
@@ -222,7 +222,7 @@ class Conformance:
 
     # Asking and reading
 
-    def _request(self, rows: slice) -> dict[str, Any]:
+    def request(self, rows: slice = slice(None)) -> dict[str, Any]:
         """A request of some of the golden rows, its values in rows."""
         inputs = []
         for name, datatype, names in (

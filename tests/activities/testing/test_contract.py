@@ -140,7 +140,7 @@ def test_a_started_server_is_asked_by_schemathesis_and_is_gone_afterwards(home: 
         page = httpx.get(f"{server.url}/v2", trust_env=False)
     assert page.status_code == 200
     assert found.failures == ()
-    assert found.cases >= 5, "a busy machine asks less in the same time"
+    assert found.cases >= 100
     assert "<html" in found.html
     with pytest.raises(httpx.HTTPError):
         httpx.get(f"{server.url}/v2", trust_env=False)
