@@ -14,13 +14,17 @@ from pathlib import Path
 from sevenfold import page
 from sevenfold.errors import SevenfoldError
 
+KINDS = ("minimum", "invariance", "direction", "calibration", "slices")
+"""What a suite should ask, a file test_<kind>.py each: the least that anybody expects, what must not matter,
+what must matter which way, what a prediction means, and whom it serves."""
 LONGEST_S = 600
 
 
 @dataclass(frozen=True)
 class Case:
-    """One test of the suite: its name, passed, failed or skipped, and the message of a failure."""
+    """One test of the suite: its kind, its name, passed, failed or skipped, and the message of a failure."""
 
+    kind: str
     name: str
     outcome: str
     message: str
@@ -64,21 +68,27 @@ def read(junit: str) -> list[Case]:
         skipped = case.find("skipped") is not None
         outcome = "failed" if trouble is not None else "skipped" if skipped else "passed"
         message = trouble.get("message", "") if trouble is not None else ""
-        name = f"{case.get('classname', '').split('.')[-1].removeprefix('test_')}: {case.get('name', '')}"
-        cases.append(Case(name, outcome, message, float(case.get("time", 0))))
+        kind = case.get("classname", "").split(".")[-1].removeprefix("test_")
+        cases.append(Case(kind, case.get("name", ""), outcome, message, float(case.get("time", 0))))
     return cases
 
 
 def table(title: str, candidate: str, cases: Sequence[Case]) -> str:
-    """A page with all tests, failures first."""
+    """A page with the kinds of tests, those that nobody wrote too, and all tests, failures first."""
     order = {"failed": 0, "skipped": 1, "passed": 2}
     rows = [
-        [case.name.replace("_", " "), case.outcome, case.message[:500], round(case.seconds, 3)]
+        [case.kind, case.name.replace("_", " "), case.outcome, case.message[:500], round(case.seconds, 3)]
         for case in sorted(cases, key=lambda case: order[case.outcome])
     ]
     failed = sum(case.outcome == "failed" for case in cases)
+    by_kind = []
+    for kind in dict.fromkeys((*KINDS, *(case.kind for case in cases))):
+        of_kind = [case.outcome for case in cases if case.kind == kind]
+        counts = [of_kind.count(outcome) for outcome in order]
+        by_kind.append([kind, *(counts if of_kind else ["nobody asks", None, None])])
     return page.page(
         f"{title}: the model's own tests",
         page.text(f"{len(cases)} tests, {failed} failed. Candidate {candidate}."),
-        page.table(["test", "outcome", "message", "seconds"], rows),
+        page.table(["kind", *order], by_kind),
+        page.table(["kind", "test", "outcome", "message", "seconds"], rows),
     )

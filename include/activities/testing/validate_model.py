@@ -20,7 +20,7 @@ SMALLEST_SLICE = 500
 
 
 def main(activity: Activity) -> None:
-    """Measures failed_tests, and calibration_ratio on the test window as a whole and by group."""
+    """Measures failed_tests in all and by kind, and calibration_ratio on the test window and by group."""
     spec, as_of = activity.spec, activity.promotion.as_of
     data = snapshot(spec, activity.settings.data, activity.progress)
     model = activity.model_file(activity.candidate)
@@ -29,9 +29,14 @@ def main(activity: Activity) -> None:
     cases = read(junit)
     failed = [case for case in cases if case.outcome == "failed"]
     for case in failed:
-        activity.progress(f"failed: {case.name}: {case.message.splitlines()[0] if case.message else ''}")
+        said = case.message.splitlines()[0] if case.message else ""
+        activity.progress(f"failed: {case.kind}: {case.name}: {said}")
     ran = [case for case in cases if case.outcome != "skipped"]  # a suite that skips everything shows nothing
     activity.measure("failed_tests", len(failed), unit="tests", n=len(ran))
+    for kind in sorted({case.kind for case in ran}):
+        of_kind = [case for case in ran if case.kind == kind]
+        bad = sum(case.outcome == "failed" for case in of_kind)
+        activity.measure("failed_tests", bad, unit="tests", n=len(of_kind), slice=kind)
 
     window = windows(spec, as_of).test
     test = data.labelled(*window, as_of, (*spec.columns, *spec.groups))

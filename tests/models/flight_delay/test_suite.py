@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from tests.flights import flights
 
-from activities.testing.validate_model import Case, read, run_suite
 from sevenfold import artefact
 from sevenfold.learning import learn
 from sevenfold.sample import sample
 from sevenfold.spec import load_spec
+from sevenfold.suite import KINDS, Case, read, run_suite
 from sevenfold.windows import windows
 
 SPEC = load_spec("flight_delay")
@@ -44,6 +44,7 @@ def test_a_trained_candidate_passes(tmp_path: Path) -> None:
     cases = outcome(tmp_path / "model.onnx")
     assert [case.name for case in cases if case.outcome == "failed"] == []
     assert len(cases) > 20
+    assert {case.kind for case in cases} == set(KINDS)
 
 
 def _upside_down(rows: pa.Table) -> pa.Table:
@@ -67,9 +68,7 @@ def test_a_candidate_of_spoilt_labels_fails(
 ) -> None:
     learned = trained(tmp_path, spoil)
     artefact.export(learned.network, learned.encoder, tmp_path / "model.onnx")
-    failed = {
-        case.name.split(":")[0] for case in outcome(tmp_path / "model.onnx") if case.outcome == "failed"
-    }
+    failed = {case.kind for case in outcome(tmp_path / "model.onnx") if case.outcome == "failed"}
     assert missed <= failed
 
 

@@ -4,17 +4,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from sevenfold import evaluation
-
-SMALLEST_SLICE = 500
-"""Rows below which a slice proves nothing."""
-
-SLICES = [
-    *(("origin", airport) for airport in ("EWR", "JFK", "LGA")),
-    *(("carrier_group", group) for group in ("major", "low_cost", "regional")),
-]
 
 
 def test_late_flights_are_at_most_twice_and_at_least_half_the_expected(test):
@@ -31,13 +22,3 @@ def test_flights_given_a_higher_risk_are_late_more_often(test):
     rates = [bin.observed.value for bin in curve]
     assert rates[-1] > 2 * rates[0]
     assert np.polyfit(range(5), rates, 1)[0] > 0
-
-
-@pytest.mark.parametrize(("column", "value"), SLICES)
-def test_every_slice_is_served(test, column, value):
-    inside = test.columns[column] == value
-    if inside.sum() < SMALLEST_SLICE:
-        pytest.skip(f"only {inside.sum()} flights with {column} {value}")
-    label, probability, days = test.label[inside], test.probability[inside], test.days[inside]
-    assert evaluation.auc(label, probability, days).value > 0.6
-    assert 0.4 < evaluation.ratio(label, probability, days).value < 2.5
