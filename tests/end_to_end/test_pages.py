@@ -60,8 +60,8 @@ def run(running: Stack, carried: str) -> str:
 def test_the_graph_of_a_run_reads_like_the_table(running: Stack, page: Any, run: str) -> None:
     page.goto(f"{running.settings.airflow_url}/dags/{MODEL}.testing/runs/{quote(run)}")
     page.locator("button[aria-label^='Show Graph']").click()
-    names = ("admit", "validate_data", "validate_model", "contract", "benchmark", "gate", "promote")
-    for name in names:
+    checks = ("validate_data", "validate_model", "contract", "adversarial", "benchmark", "resources")
+    for name in ("admit", *checks, "gate", "promote"):
         page.locator(".react-flow__node").get_by_text(name, exact=True).wait_for()
 
 
