@@ -19,9 +19,11 @@ from sevenfold.candidate import Candidate
 from sevenfold.errors import SevenfoldError
 from sevenfold.snapshot import snapshot
 from sevenfold.tracking import Record
-from sevenfold.training.drill import CHECKPOINT_STEPS, EPOCHS, drill_job, kill_at
+from sevenfold.training.drill import CHECKPOINT_STEPS, DrillFailed, drill_job, kill_at, steps_of
+from sevenfold.training.job import Job
 from sevenfold.windows import windows
 
+ATTEMPTS = 3
 EARLIEST, LATEST = 0.05, 0.75
 """Between which parts of its steps the training is killed: it has begun, and it is not at its end."""
 
@@ -70,15 +72,11 @@ def drill(activity: Activity, candidate: Candidate) -> Resumption:
             for name in ("undisturbed", "killed")
         ]
         undisturbed, whole = jobs[0].run()
-        steps = EPOCHS * -(-sum(jobs[0].training.rows) // jobs[0].settings.batch_size)
-        step = random.SystemRandom().randint(
-            max(CHECKPOINT_STEPS, int(EARLIEST * steps)), int(LATEST * steps)
-        )
         began = time.monotonic()
-        kill_at(jobs[1], step)
+        step, steps = kill(jobs[1]), steps_of(jobs[1])
         resumed, cut = jobs[1].run()
-        if not 0 < cut.resumed_at < steps:
-            raise SevenfoldError(f"the killed training went on from step {cut.resumed_at} of {steps}")
+        if cut.resumed_at < step:
+            raise SevenfoldError(f"the training killed past step {step} went on from {cut.resumed_at}")
     one, other = undisturbed.state_dict(), resumed.state_dict()
     different = [name for name in one if not torch.equal(one[name], other[name])]
     different += [
@@ -88,6 +86,22 @@ def drill(activity: Activity, candidate: Candidate) -> Resumption:
     ]
     checked = len(one) + len(whole.history)
     return Resumption(step, cut.resumed_at, steps, checked, different, time.monotonic() - began)
+
+
+def kill(job: Job) -> int:
+    """Kills the training past a random step, which it gives; on a busy machine it may take some tries."""
+    steps = steps_of(job)
+    earliest, latest = max(CHECKPOINT_STEPS, int(EARLIEST * steps)), int(LATEST * steps)
+    for left in reversed(range(ATTEMPTS)):
+        step = random.SystemRandom().randint(earliest, latest)
+        try:
+            kill_at(job, step)
+        except DrillFailed:
+            if not left:
+                raise
+        else:
+            break
+    return step
 
 
 def audit(activity: Activity, candidate: Candidate) -> dict[str, bool]:

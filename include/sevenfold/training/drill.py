@@ -24,8 +24,8 @@ from sevenfold.training.launch import worker_command, worker_environment
 from sevenfold.training.parts import deal
 from sevenfold.windows import Windows
 
-ROWS, EPOCHS = 8_000, 3
-"""About so many rows, the newest of the training window, for so many epochs."""
+ROWS, STEPS = 8_000, 120
+"""About so many rows, the newest of the training window, for as many epochs as make so many steps."""
 CHECKPOINT_STEPS = 2
 POLL_S, START_S = 0.003, 300.0
 
@@ -49,13 +49,14 @@ def drill_job(
     deal([Examples.of(fitting, encoder)], folder / "training")
     deal([Examples.of(stopping, encoder)], folder / "stopping")
     settings = settings_for(fitting.num_rows, hyperparameters, seed=0)
+    epochs = -(-STEPS // -(-fitting.num_rows // settings.batch_size))
     return Job(
         folder=folder,
         model=spec.name,
         models=str(spec.folder.parent),
         cardinalities=encoder.cardinalities,
         hyperparameters=dict(hyperparameters),
-        settings=replace(settings, epochs=EPOCHS, patience=EPOCHS, checkpoint_steps=CHECKPOINT_STEPS),
+        settings=replace(settings, epochs=epochs, patience=epochs, checkpoint_steps=CHECKPOINT_STEPS),
         checkpoint=str(folder / "checkpoint.pt"),
     ).write()
 
@@ -64,8 +65,9 @@ def kill_at(job: Job, step: int) -> int:
     """Trains in a process of its own and ends that with SIGKILL once it is past `step`; the step it had kept.
 
     Raises:
-        DrillFailed: it ended before it could be killed, or never got that far.
+        DrillFailed: it was at its end before it could be killed, or never got that far.
     """
+    Path(job.checkpoint).unlink(missing_ok=True)
     with subprocess.Popen(
         worker_command(job),
         env=worker_environment(),
@@ -83,7 +85,15 @@ def kill_at(job: Job, step: int) -> int:
             f"the training that was to be killed at step {step} had ended by itself with exit code "
             f"{process.returncode}: {said[-1] if said else 'it wrote nothing'}"
         )
-    return step_of(job)
+    reached = step_of(job)
+    if reached >= steps_of(job):
+        raise DrillFailed(f"the training was at its end, step {reached}, before it could be killed")
+    return reached
+
+
+def steps_of(job: Job) -> int:
+    """How many steps the job has in all."""
+    return job.settings.epochs * -(-sum(job.training.rows) // job.settings.batch_size)
 
 
 def step_of(job: Job) -> int:

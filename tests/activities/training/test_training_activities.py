@@ -22,6 +22,7 @@ from sevenfold import lineage, tracking
 from sevenfold.candidate import Candidate
 from sevenfold.errors import SevenfoldError
 from sevenfold.training import CannotLearn, monitor
+from sevenfold.training.drill import DrillFailed
 from sevenfold.training.launch import worker_environment
 
 HYPERPARAMETERS = {"epochs": 3, "batch_size": 64}
@@ -88,6 +89,25 @@ def test_a_training_that_goes_on_elsewhere_is_noticed(
     monkeypatch.setattr(checkpoint, "kill_at", killed)
     found = checkpoint.drill(world.activity("checkpoint", "training", "t1"), candidate)
     assert found.different
+
+
+def test_a_training_that_is_over_too_soon_is_killed_in_the_next_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def kill_at(job: Any, step: int) -> int:
+        tried.append(step)
+        if len(tried) < 3:
+            raise DrillFailed("it was at its end")
+        return step
+
+    monkeypatch.setattr(checkpoint, "kill_at", kill_at)
+    monkeypatch.setattr(checkpoint, "steps_of", lambda job: 120)
+    assert checkpoint.kill(SimpleNamespace()) == tried[-1]
+    assert all(6 <= step <= 90 for step in tried)
+    tried[:] = []
+    monkeypatch.setattr(checkpoint, "ATTEMPTS", 2)
+    with pytest.raises(DrillFailed):
+        checkpoint.kill(SimpleNamespace())
 
 
 def test_what_is_not_on_record_is_named(world: ToyWorld, candidate: Candidate) -> None:
