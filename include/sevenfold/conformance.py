@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sevenfold.predictions import apart
 from sevenfold.tabular import Encoder
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ class Conformance:
             == (self.output.name, "FP32", list(expected.shape)),
             f"the output is {output['name']} {output['datatype']} {output['shape']}",
         )
-        farthest = float(np.abs(np.asarray(output["data"]) - expected).max())
+        farthest = apart(output["data"], expected)
         _expect(farthest <= CLOSE, f"an answer is {farthest:.2g} away from the artefact's")
 
 

@@ -43,3 +43,12 @@ def paired(ours: pa.Table, theirs: pa.Table) -> tuple[pa.Table, pa.Table]:
         [(name, "ascending") for name in ("time", *keys)]
     )
     return ours.take(both["ours"]), theirs.take(both["theirs"])
+
+
+def apart(served: Any, expected: NDArray[Any]) -> float:
+    """The largest difference between two answers to the same rows, of numbers beyond 1 as a share of them.
+
+    Float32 keeps seven digits, whether they say 0.3 or 1013.
+    """
+    gap = np.abs(np.asarray(served, np.float64) - expected) / np.maximum(1, np.abs(expected))
+    return float(gap.max(initial=0.0))

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from tests import toy
 
 from sevenfold import artefact, fairness, tasks
 from sevenfold.baselines import baselines
+from sevenfold.learning import learn
 from sevenfold.predictions import column, paired, values
 from sevenfold.tabular import Encoder
 from sevenfold.tasks import BINARY, Task
@@ -242,3 +244,13 @@ def test_a_task_that_nobody_knows_is_refused() -> None:
         tasks.of({"name": "magic"})
     with pytest.raises(ValueError, match=r"task regression: .*colour"):
         tasks.of({"name": "regression", "colour": 1})
+
+
+def test_a_network_of_the_wrong_width_is_one_sentence(tmp_path: Path) -> None:
+    binary = "task: binary_classification\ntarget: heads\npositive: heads"
+    three = "task: multiclass_classification\ntarget: heads\nclasses: [heads, tails, edge]"
+    spec = toy.spec_in(tmp_path, toy.MODEL_YAML.replace(binary, three))
+    rows, _ = toy.build(lambda line: None)
+    table = rows.append_column("label", pa.array(np.arange(rows.num_rows) % 3)).slice(0, 300)
+    with pytest.raises(CannotLearn, match=r"the network of toy gives \[2\] for 2 rows, but a multiclass"):
+        learn(spec, table, table, spec.defaults, 0, tmp_path / "checkpoint.pt")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import numpy as np
-
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
 from sevenfold.asking import bodies
 from sevenfold.cluster import Deployment, local_cluster
 from sevenfold.errors import SevenfoldError
+from sevenfold.predictions import apart
 from sevenfold.snapshot import snapshot
 from sevenfold.trial import Target, claim_slot, direct, require_gateway
 
@@ -58,8 +57,7 @@ def ask_golden(activity: Activity, target: Target) -> None:
             except httpx.HTTPError:
                 lost += 1
                 continue
-            served = np.asarray(answer.json()["outputs"][0]["data"][0], np.float64)
-            difference = max(difference, float(np.abs(served - prediction).max()))
+            difference = max(difference, apart(answer.json()["outputs"][0]["data"][0], prediction))
     n = len(expected)
     activity.measure("availability", 1 - lost / n, unit="share", n=n, counts={"bad": lost, "n": n})
     activity.measure("skew", difference, unit=activity.spec.task.unit, n=n - lost)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sevenfold.spec import ModelSpec, load_spec
+from sevenfold.training.errors import CannotLearn
 from sevenfold.training.examples import Examples
 from sevenfold.training.loop import fit
 from sevenfold.training.parts import Parts
@@ -94,4 +95,23 @@ def new_network(
 
     torch.manual_seed(seed)
     network: nn.Module = spec.entry("network")(examples.numeric, cardinalities, hyperparameters)
+    _fits(spec, network, examples)
     return spec.task.on_scale_of(network, examples.label)
+
+
+def _fits(spec: ModelSpec, network: nn.Module, examples: Examples) -> None:
+    """Raises unless the network gives what its task needs."""
+    import torch
+
+    numeric, categorical, _ = (value[:2] for value in examples.tensors())
+    was_training = network.training
+    network.eval()  # two rows must move no running statistics
+    with torch.inference_mode():
+        given = tuple(network(numeric, categorical).shape)
+    network.train(was_training)
+    wanted = (len(numeric), *spec.task.raw_shape)
+    if given != wanted:
+        raise CannotLearn(
+            f"the network of {spec.name} gives {list(given)} for {len(numeric)} rows, but a {spec.task.name} "
+            f"needs {list(wanted)}"
+        )
