@@ -130,15 +130,22 @@ def drifted(task: Task, rows: pa.Table, predictions: np.ndarray, rule: alarm.Ala
 
     Rows and outcomes are real, only how often each occurs is planted: of the rows with the lowest scores
     those whose outcome exceeds the expected most, so many that both stay beyond the alarm's limit.
+
+    Raises:
+        SevenfoldError: no outcome is so far beyond what is expected.
     """
     scores = task.score(predictions)
     low = np.argsort(scores, kind="stable")[: max(1, int(UNUSUAL * len(scores)))]
-    observed = np.asarray(task.observed(rows["label"].to_numpy(), predictions), np.float64)
-    expected = np.asarray(task.expected(predictions), np.float64)
-    worst = low[np.argsort(expected[low] - observed[low], kind="stable")]
-    ratio = np.cumsum(observed[worst]) / np.maximum(np.cumsum(expected[worst]), 1e-9)
-    beyond = np.flatnonzero(ratio >= HARM * rule.harm_ratio)
-    chosen = worst[: beyond[-1] + 1] if len(beyond) else worst
+    observed = np.asarray(task.observed(rows["label"].to_numpy(), predictions), np.float64)[low]
+    expected = np.maximum(np.asarray(task.expected(predictions), np.float64)[low], 1e-12)
+    order = np.argsort(-observed / expected, kind="stable")
+    ratio = np.cumsum(observed[order]) / np.cumsum(expected[order])
+    if ratio[0] <= rule.harm_ratio:
+        raise SevenfoldError(
+            f"no outcome of the unlikeliest rows is more than {rule.harm_ratio:g} times what is expected "
+            f"(at most {ratio[0]:.2f}): no drift that does harm can be planted"
+        )
+    chosen = low[order[: max(1, int((ratio >= HARM * rule.harm_ratio).sum()))]]
     taken = np.resize(np.random.default_rng(0).permutation(chosen), rows.num_rows)
     world = rows.take(pa.array(taken))
     names = pa.array([f"{name}/{copy}" for copy, name in enumerate(world["id"].to_pylist())])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from tests.activities.live_stack import LiveWorld
@@ -13,7 +14,7 @@ from tests.activities.staging.real_gate import verdicts
 
 from activities.monitoring import retraining_trigger
 from activities.staging import monitoring_check
-from sevenfold import alarm, service_alarm
+from sevenfold import alarm, service_alarm, tasks
 from sevenfold.activity import Activity
 from sevenfold.artefact import Scorer
 from sevenfold.errors import SevenfoldError
@@ -76,6 +77,29 @@ def test_a_drifted_world_is_unlikely_and_harmful(live: LiveWorld, activity: Acti
     assert now.max() <= np.quantile(usual, 0.26)
     assert world["label"].to_numpy().sum() / now.sum() > 2 * 1.5
     assert world["time"].equals(rows["time"])
+
+
+def test_where_nothing_is_beyond_the_alarm_nothing_can_be_planted(
+    live: LiveWorld, activity: Activity
+) -> None:
+    start = activity.candidate.train_window[0]
+    rows = snapshot(activity.spec, live.settings.data).labelled(start, start + timedelta(days=7))
+    with pytest.raises(SevenfoldError, match=r"more than 1\.5 times what is expected \(at most 1\.00\)"):
+        monitoring_check.drifted(activity.spec.task, rows, np.ones(rows.num_rows), alarm.AlarmRule())
+
+
+def test_a_regression_is_drifted_by_its_own_measure() -> None:
+    """A tenth of the rows misses by three spreads: there is harm in them."""
+    task = tasks.of({"name": "regression", "unit": "degrees", "tolerance": 1.0})
+    n = 400
+    predictions = np.stack([np.linspace(0, 10, n), np.ones(n)], axis=1)
+    label = predictions[:, 0] + np.where(np.arange(n) % 10 == 0, 3.0, 0.3)
+    known = pa.array([datetime(2013, 1, 1, tzinfo=UTC)] * n)
+    rows = pa.table({"id": [str(i) for i in range(n)], "time": known, "label": label, "known_at": known})
+    rows = rows.append_column("mean", pa.array(predictions[:, 0]))
+    world = monitoring_check.drifted(task, rows, predictions, alarm.AlarmRule(harm_ratio=3))
+    assert world["mean"].to_numpy().max() < 2.6
+    assert np.mean((world["label"].to_numpy() - world["mean"].to_numpy()) ** 2) >= 6
 
 
 def test_a_candidate_of_too_short_a_training_is_said(activity: Activity, live: LiveWorld) -> None:
