@@ -7,7 +7,7 @@ UV := 0.13.9
 SEVENFOLD := PYTHONPATH=include:plugins $(BIN)/python -m sevenfold.cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status rollback resume new-model test check format bench lock images hooks clean
+.PHONY: help demo up down status rollback resume new-model notebook test check format bench lock images hooks clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -32,6 +32,13 @@ resume: $(VENV)/ready ## let candidates be promoted again after a roll-back: MOD
 
 new-model: $(VENV)/ready ## a folder for your own model that works at once: NAME=churn [TASK=regression]
 	@$(SEVENFOLD) new-model "$(NAME)" --task "$(or $(TASK),binary_classification)"
+
+notebook: $(VENV)/ready ## explore a model's data and try ideas in JupyterLab, on loopback, with a token
+	@PYTHONPATH="$(CURDIR)/include:$(CURDIR)/plugins" OMP_NUM_THREADS=1 MLFLOW_DISABLE_TELEMETRY=true \
+		JUPYTER_CONFIG_DIR="$(CURDIR)/.sevenfold/jupyter/config" JUPYTER_DATA_DIR="$(CURDIR)/.sevenfold/jupyter/data" \
+		$(BIN)/jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root) \
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None \
+		include/notebooks/development.ipynb
 
 test: $(VENV)/ready ## everything: format, lint, types, unit, DAG, page and end-to-end tests
 	@tests/browser.sh
