@@ -142,3 +142,15 @@ def test_each_metric_is_measured_by_an_activity_of_its_environment(case: tuple[P
     assert program.is_file(), (
         f"{path} asks {metric.metric} of {metric.activity}, and {program} does not exist"
     )
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in METRICS if load(case[0]).metrics[case[1]].max_uses], ids=name
+)
+def test_whoever_has_a_budget_of_looks_counts_them(case: tuple[Path, int]) -> None:
+    """A look that is not counted is an Error at the gate: here it is found before."""
+    path, number = case
+    policy = load(path)
+    asked = policy.metrics[number]
+    program = REPOSITORY / "include" / "activities" / policy.environment / f"{asked.activity}.py"
+    assert "use_test_set(" in program.read_text(), f"{program} looks at a test set and does not count it"
