@@ -106,4 +106,4 @@ def test_the_walk_through_says_how_a_canary_grows_and_how_long_it_takes_at_the_l
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     main([str(GATES[0])])
-    assert capsys.readouterr().out.startswith("Gate of flight_delay in ")
+    assert capsys.readouterr().out.startswith(f"Gate of {GATES[0].parts[-3]} in ")
