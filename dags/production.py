@@ -6,8 +6,9 @@ gate looks all the time: proven harm takes the candidate off at once, silence ho
 error budget asks a person.
 
 **Green**: the candidate is champion. **Red**: it was refused and is off, the champion serves everything
-again: look at the reason in daylight. If `roll_back` is red too, users may meet the candidate: get up,
-`make rollback MODEL=<model> REASON="..."`. **Pink**: rejected, or held for a person; the champion serves.
+again: look at the reason in daylight. If `roll_back` is red too, users may meet the candidate: get up, and
+trigger `<model>.roll_back` or say `make rollback MODEL=<model> REASON="..."`. **Pink**: rejected, or held for
+a person; the champion serves.
 """
 
 from airflow.sdk import TriggerRule

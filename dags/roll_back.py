@@ -1,10 +1,11 @@
-"""Roll-back: a person on call gives all traffic of the model back to the champion before, with a reason.
+"""Roll-back: a person on call undoes the newest change of what callers meet, with a reason.
 
-Trigger it with the form. Nothing is asked, judged or waited for: within seconds the champion before serves,
-a candidate that was being tried is off, and no candidate is promoted until a person says
-`make resume MODEL=<model> REASON="..."`. A run goes back once, however often its task is tried.
+Trigger it with the form. Nothing is asked, judged or waited for. While a candidate answers callers (in a
+canary) it comes off within seconds, and the champion serves everything; otherwise all traffic goes back to
+the champion before. No candidate is promoted until a person says `make resume MODEL=<model> REASON="..."`. A
+run undoes one change, however often its task is tried; to go further back, trigger it again.
 
-**Green**: the champion before serves everything. **Red**: nothing was changed, the sentence in the log says
+**Green**: what was before serves everything. **Red**: nothing was changed, the sentence in the log says
 why; with Airflow down or in doubt, `make rollback MODEL=<model> REASON="..."` does the same. **Pink**: never.
 """
 

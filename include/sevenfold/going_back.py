@@ -1,4 +1,7 @@
-"""Going back: a person gives all traffic back to the champion before, and may do it from anywhere.
+"""Going back: a person undoes the newest change of what callers meet, and may do it from anywhere.
+
+A candidate that answers callers comes off, and the champion serves everything. When there is none, the newest
+change is the champion itself: all traffic goes back to the one before.
 
 The command line, the roll-back DAG and its retries all end here. The release row is changed first of all that
 callers notice, the router follows; what is slow (more replicas, the end of the bad ones) comes after.
@@ -33,7 +36,7 @@ def go_back(
     once: bool = False,
     say: Say = lambda line: None,
 ) -> ReleaseRow:
-    """Gives all traffic back to the champion before, and returns when it has it; holds further promotion.
+    """Undoes the newest change, and returns when callers meet what was before; holds further promotion.
 
     Args:
         by: who does it.
@@ -49,14 +52,24 @@ def go_back(
     row = release.row(store, model)
     # in this order: what has been done since the row was read, naming the champion makes harmless
     if not (once and _done(store, model, by)):
-        if row.champion is None or row.previous is None:
-            raise NothingBefore(f"{model} is served by {row.champion or 'nobody'}, and nobody was before.")
-        _start_if_gone(cluster, model, row.previous, replicas, say)
-        row = release.roll_back(store, model, by=by, reason=reason, champion=row.champion)
+        tried = row.candidate if row.champion and row.share else None
+        if tried:
+            row = release.call_off(store, model, by=by, reason=reason)
+        if not tried or row.champion == tried:  # it may have become champion in this very moment
+            _take_back(store, cluster, row, by, reason, replicas, say)
     reconcile(store, model, local_gateway())
     row = release.row(store, model)
     say(f"{row.champion} serves everything (generation {row.generation}); no candidate follows: {row.held}")
     return row
+
+
+def _take_back(
+    store: Store, cluster: LocalCluster, row: ReleaseRow, by: str, reason: str, replicas: int, say: Say
+) -> None:
+    if row.champion is None or row.previous is None:
+        raise NothingBefore(f"{row.model} is served by {row.champion or 'nobody'}, and nobody was before.")
+    _start_if_gone(cluster, row.model, row.previous, replicas, say)
+    release.roll_back(store, row.model, by=by, reason=reason, champion=row.champion)
 
 
 def tidy(cluster: LocalCluster, model: str, row: ReleaseRow, say: Say = lambda line: None) -> None:

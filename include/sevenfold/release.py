@@ -188,6 +188,21 @@ def roll_back(store: Store, model: str, by: str, reason: str, champion: str | No
     return _step(store, model, by, reason, decide)
 
 
+def call_off(store: Store, model: str, by: str, reason: str) -> ReleaseRow:
+    """Takes the candidate that is being tried off, ends its promotion and holds others, in one transaction.
+
+    The champion stays. Nothing changes when nobody is being tried.
+    """
+
+    def decide(now: ReleaseRow) -> tuple[ReleaseRow, PromotionEnd | None]:
+        if now.promotion is None:
+            return now, None
+        end = PromotionEnd(now.promotion, "superseded", "Inconclusive", f"rolled back: {reason}")
+        return replace(vacated(now, now.promotion), held=reason), end
+
+    return _step(store, model, by, reason, decide)
+
+
 def hold(store: Store, model: str, by: str, reason: str) -> ReleaseRow:
     """Lets nothing be promoted until `release_hold`; the first reason stays."""
     return _step(store, model, by, reason, lambda now: (now if now.held else replace(now, held=reason), None))

@@ -17,6 +17,7 @@ from sevenfold.conclude import conclude
 from sevenfold.errors import SevenfoldError
 from sevenfold.evidence import EvidenceLacking
 from sevenfold.gateway import local_gateway
+from sevenfold.reconcile import reconcile
 from sevenfold.verdict import Verdict
 
 
@@ -141,6 +142,22 @@ def test_a_person_goes_back_and_a_second_try_of_the_run_goes_no_further(live: Li
     assert not [d for d in local_cluster().deployments(MODEL) if d.candidate == third.id], "nobody needs it"
     said = [line for line in live.store.audit_lines() if line.what == "release row changed"][-1]
     assert said.who == "ann, run r1"
+
+
+def test_while_a_candidate_is_tried_it_comes_off_and_the_champion_stays(live: LiveWorld) -> None:
+    release.release_hold(live.store, MODEL, "ann", "looked at")
+    promotion = live.begin(live.proven(live.candidate(weight=1.3)), "production")
+    serve.main(live.handle("serve", promotion))
+    release.set_share(live.store, promotion.id, 0.25, "ann")
+    reconcile(live.store, MODEL, local_gateway())
+    before = release.row(live.store, MODEL)
+    for _ in range(2):
+        go_back_in(live, "r-canary")
+        row = release.row(live.store, MODEL)
+        assert (row.champion, row.previous) == (before.champion, before.previous)
+        assert (row.candidate, row.share, row.held) == (None, 0.0, "callers complain")
+        assert {who_answers(live) for _ in range(12)} == {before.champion}
+    assert live.store.promotion(promotion.id).state == "superseded"
 
 
 def test_whoever_traffic_goes_back_to_is_started_again_before_it_comes(live: LiveWorld) -> None:
