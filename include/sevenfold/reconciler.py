@@ -10,6 +10,7 @@ own because the start of a replica takes seconds, replicas follow the load (see 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 
@@ -64,16 +65,17 @@ class Follower:
 
 def scale(store: Store, settings: Settings, stop: threading.Event) -> None:
     """Keeps the replicas of all models what their load needs, until it is told to stop."""
-    gateway = local_gateway()
-    scaler = Scaler(store, local_cluster(), gateway.envoy.in_flight, scale_of)
-    before = ""
+    scaler = Scaler(store, local_cluster(), local_gateway().envoy.in_flight, scale_of)
+    trouble: dict[str, str] = {}
     while not stop.wait(autoscaling.EVERY_S):
         for model in models(settings.models):
             try:
-                said = scaler.look(model)
+                said, now = scaler.look(model), ""
             except SevenfoldError as error:  # nothing is lost: the next look tries again
-                said = [f"{model} is not scaled: {error}"] if str(error) != before else []
-                before = str(error)
+                said, now = [], f"{model} is not scaled: {error}"
+            if now and now != trouble.get(model):
+                said.append(now)
+            trouble[model] = now
             for line in said:
                 print(line, flush=True)
 
@@ -86,10 +88,13 @@ def main() -> None:
     here = settings()
     store = open_store(here.evidence_url)
     follower = Follower(store, here)
-    threading.Thread(target=scale, args=(store, here, stop), daemon=True).start()
+    scaling = threading.Thread(target=scale, args=(store, here, stop), daemon=True)
+    scaling.start()
     while not stop.wait(EVERY_S):
         for model in models(here.models):
             follower.look(model)
+        if not scaling.is_alive():
+            sys.exit(1)  # its traceback is in the log; supervisord starts all of this again
 
 
 if __name__ == "__main__":

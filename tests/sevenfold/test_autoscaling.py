@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.sevenfold.serving.local import ONE, TWO, Load, Local, local
 
-from sevenfold import autoscaling
+from sevenfold import autoscaling, reconciler
 from sevenfold.autoscaling import Autoscaler, Scale, Scaler, wanted
 from sevenfold.cluster import Deployed, Deployment
+from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import Traffic
 from sevenfold.release_row import ReleaseRow
+from sevenfold.settings import settings
 
 SCALE = Scale(least=2, most=6, in_flight=2.0)
 
@@ -186,6 +188,31 @@ def test_what_the_row_names_no_more_goes_after_a_while(monkeypatch: pytest.Monke
     now[0] = 200.0 + autoscaling.UNNEEDED_S
     assert looks.look("tiny") == [f"{TWO} as challenger is needed no more: removed"]
     assert cluster.held == [held[0]]
+
+
+def test_trouble_is_said_once_and_the_looking_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    results = iter(["down", "down", "", "down", "end"])
+
+    def look(self: Scaler, model: str) -> list[str]:
+        result = next(results)
+        if result == "end":
+            stop.set()
+        if result == "down":
+            raise SevenfoldError("Envoy does not answer")
+        return [] if result else ["2 replicas become 3"]
+
+    monkeypatch.setenv("SEVENFOLD_HOME", str(tmp_path))
+    settings.cache_clear()
+    monkeypatch.setattr(Scaler, "look", look)
+    monkeypatch.setattr(autoscaling, "EVERY_S", 0.001)
+    monkeypatch.setattr(reconciler, "models", lambda folder: ["tiny"])
+    reconciler.scale(object(), settings(), stop)  # type: ignore[arg-type]
+    settings.cache_clear()
+    trouble = "tiny is not scaled: Envoy does not answer"
+    assert capsys.readouterr().out.splitlines() == [trouble, "2 replicas become 3", trouble]
 
 
 @pytest.fixture
