@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import httptools
@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
         """
         self._answer, self._refuse, self._max_body = answer, refuse, max_body
         self._connections = connections
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
@@ -84,6 +84,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends."""
         self._connections.discard(self)
+        self._parser = None  # it knows this connection: apart, both are freed at once
         if self._timer is not None:
             self._timer.cancel()
 

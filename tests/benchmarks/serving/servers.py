@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def body(rows: int) -> bytes:
 def _mlserver(python: Path, folder: Path) -> None:
     """Its settings; one process, as with all others."""
     quiet = {"parallel_workers": 0, "debug": False, "grpc_port": free(), "metrics_port": free()}
-    (folder / "settings.json").write_text(json.dumps(quiet | {"http_port": 0, "host": "127.0.0.1"}))
+    (folder / "settings.json").write_text(json.dumps(quiet | {"host": "127.0.0.1"}))
     model = {"name": "network", "implementation": "mlserver_runtime.Network"}
     (folder / "model-settings.json").write_text(json.dumps(model))
 
@@ -78,7 +78,7 @@ def _mlflow(python: Path, folder: Path) -> None:
     saves = f"save_model({model!r}, python_model={code!r}, pip_requirements=['onnxruntime'])"
     command = [python, "-c", f"import mlflow; mlflow.pyfunc.{saves}"]
     done = subprocess.run(
-        command, env=_environment(folder), cwd=folder, capture_output=True, text=True, check=False
+        command, env=_environment(python, folder), cwd=folder, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise Unavailable(f"the model could not be saved: {_last(done.stderr)}")
@@ -144,15 +144,23 @@ def running(server: Server) -> Iterator[tuple[int, int]]:
         server.prepare(python, folder)
         with (folder / "server.log").open("a") as log:
             command = server.command(python, folder, port)
-            started = subprocess.Popen(command, env=_environment(folder), stdout=log, stderr=log, cwd=folder)
+            started = subprocess.Popen(
+                command, env=_environment(python, folder), stdout=log, stderr=log, cwd=folder
+            )
         try:
             _check(server, port, started, folder)
             yield port, started.pid
         finally:
-            family = [*psutil.Process(started.pid).children(recursive=True), psutil.Process(started.pid)]
-            for process in family:
-                process.kill()
-            started.wait()
+            _end(started)
+
+
+def _end(started: subprocess.Popen[bytes]) -> None:
+    """Ends the process and all of its children."""
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(started.pid).children(recursive=True):
+            process.kill()
+    started.kill()
+    started.wait()
 
 
 def _installed(server: Server, folder: Path) -> Path:
@@ -214,11 +222,12 @@ def _numbers(said: Any) -> Iterator[float]:
             yield from _numbers(one)
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(python: Path, folder: Path) -> dict[str, str]:
     paths = f"{REPOSITORY / 'include'}:{REPOSITORY}:{HERE / 'peers'}"
     quiet = {"DO_NOT_TRACK": "true", "BENTOML_DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
     ours = {"SEVENFOLD_HOME": str(folder), "PEER_MODEL": _model(folder), "OMP_NUM_THREADS": "1"}
-    return {**os.environ, **quiet, **ours, "PYTHONPATH": paths}
+    programs = f"{python.parent}:{os.environ['PATH']}"  # mlflow starts the uvicorn that it finds there
+    return {**os.environ, **quiet, **ours, "PYTHONPATH": paths, "PATH": programs}
 
 
 def _model(folder: Path) -> str:

@@ -81,6 +81,7 @@ class Load:
                     answer = client.post("/v2/models/tiny/infer", json=tiny.request(1))
                 except httpx.HTTPError as error:
                     self.failures.append(repr(error))
+                    time.sleep(0.01)  # nobody is there: asking without a pause would only keep them away
                     continue
                 if answer.status_code == 200:
                     self.answers[answer.json()["model_version"]] += 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,6 +176,20 @@ def test_the_end_waits_for_a_request_that_is_under_way(app: ServingApp) -> None:
 def test_a_caller_who_does_not_read_is_not_asked_for_more(app: ServingApp) -> None:
     assert told(app, READY, then=Connection.pause_writing).paused
     assert not told(app, READY, then=lambda c: (c.pause_writing(), c.resume_writing())[1]).paused
+
+
+def test_a_closed_connection_is_freed_without_a_search_for_cycles(app: ServingApp) -> None:
+    async def run() -> weakref.ref[Connection]:
+        connection, _ = connect(app)
+        connection.data_received(READY)
+        connection.connection_lost(None)
+        return weakref.ref(connection)
+
+    gc.disable()
+    try:
+        assert asyncio.run(run())() is None
+    finally:
+        gc.enable()
 
 
 def test_who_says_nothing_for_long_is_closed(app: ServingApp, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,4 @@
-"""LitServe, one worker."""
-
-from __future__ import annotations
+"""LitServe, one worker. (Its annotations are read while it runs: no `from __future__` here.)"""
 
 import sys
 from typing import Any
