@@ -1,8 +1,8 @@
 """The local stack: which programs it is, and how it starts, is looked at, and stops.
 
-One supervisord keeps all of them running: Airflow, MLflow, Envoy, the reconciler, and the model servers that
-activities deploy later. Starting what runs already changes nothing, so a start that was cut short is simply
-started again.
+One supervisord keeps all of them running: Airflow, MLflow, Envoy, the reconciler, the watchman, and the model
+servers that activities deploy later. Starting what runs already changes nothing, so a start that was cut
+short is simply started again.
 """
 
 from __future__ import annotations
