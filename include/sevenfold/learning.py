@@ -37,6 +37,8 @@ class Learned:
     """As training left it."""
     encoder: Encoder
     fitted: Fitted
+    rows: int
+    """How many labelled rows it was fitted to."""
 
     def predict(self, rows: pa.Table) -> Floats:
         """The network's own predictions, before any export: [n] or [n, K], as its task says."""
@@ -70,7 +72,7 @@ def learn(
     settings = settings_for(len(examples), hyperparameters, seed)
     network = new_network(spec, examples, encoder.cardinalities, dict(hyperparameters), seed)
     fitted = fit(network, examples, last, settings, checkpoint, on_epoch, on_progress)
-    return Learned(calibrated(network, last, settings), network, encoder, fitted)
+    return Learned(calibrated(network, last, settings), network, encoder, fitted, len(examples))
 
 
 def learn_from_files(
@@ -117,7 +119,7 @@ def learn_from_files(
     if done is None:
         return None
     network, fitted = done
-    return Learned(calibrated(network, last, settings), network, encoder, fitted)
+    return Learned(calibrated(network, last, settings), network, encoder, fitted, sum(rows.rows))
 
 
 def settings_for(rows: int, hyperparameters: Mapping[str, Any], seed: int) -> TrainingSettings:

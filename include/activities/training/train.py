@@ -43,13 +43,14 @@ def main(activity: Activity) -> None:
     ) as tracked:
         rows = data.count(*of.training)
         seed = {"seed": _seed(activity), "processes": launch.processes * launch.nodes}
-        tracked.params(hyperparameters | seed | {"rows": data.count(*of.fitting)})
+        tracked.params(hyperparameters | seed)
         tracked.data(spec.name, spec.data.source, data_digest, of.training, rows)
         with watching(tracked.series, activity.progress) as monitor:
             learned = train(activity, data, of, hyperparameters, launch, tracked, monitor)
+        tracked.params({"rows": learned.rows})
         resumed = learned.fitted.resumed_at
         activity.progress(
-            f"kept epoch {learned.fitted.best.number}"
+            f"kept epoch {learned.fitted.best.number} of a training on {learned.rows:,} labelled rows"
             + (f"; took over at step {resumed} from a run that was killed" if resumed else "")
         )
         verified = training.verified(checkpoint, learned.trained)
@@ -93,7 +94,8 @@ def train(
     chunk = TrainingSettings.of(hyperparameters).chunk_rows
     parts = parts_for(rows, len(spec.numeric), len(spec.categorical), memory, chunk)
     activity.progress(
-        f"training on {rows:,} rows of {of.fitting[0]:%Y-%m-%d} to {of.fitting[1]:%Y-%m-%d}, "
+        f"training on {of.fitting[0]:%Y-%m-%d} to {of.fitting[1]:%Y-%m-%d} ({rows:,} rows, of which "
+        "those with a label count), "
         f"{'all in memory' if parts == 1 else f'streamed in {parts} parts'}, by {launch}; "
         f"{stopping.num_rows:,} more say when to stop; settings {hyperparameters}"
     )
