@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from activities.development import select, version
+from activities.development import explore, select, tune, validate, version
 from activities.preproduction import fairness, final_validation
 from activities.testing import benchmark as against_champion
 from activities.testing import validate_data, validate_model
@@ -22,7 +22,15 @@ from sevenfold.store import open_store
 from sevenfold.verdict import Verdict
 
 Main = Callable[[Activity], object]
-DEVELOPMENT: dict[str, Main] = {"select": select.main, "version": version.main}
+DEVELOPMENT: dict[str, Main] = {
+    "explore": explore.main,
+    "select": select.main,
+    "tune": tune.main,
+    "validate": validate.main,
+    "version": version.main,
+}
+UNASKED = {"select", "tune"}
+"""They make the idea; the gate asks those who look at it."""
 TRAINING: dict[str, Main] = {"train": train.main, "benchmark": benchmark.main}
 TESTING: dict[str, Main] = {
     "validate_data": validate_data.main,
@@ -61,7 +69,7 @@ class ModelWorld:
             candidate.id if candidate else None,
             self.as_of,
             "a test",
-            params,
+            {"search_trials": 0} | params,
             "tests",
         )
         for name, main in mains.items():
@@ -97,4 +105,4 @@ class ModelWorld:
         mine = [found for found in analysis.metrics if found.activity in activities]
         failed = [found.reason for found in mine if found.verdict is not Verdict.SUCCESSFUL and found.decides]
         assert not failed, failed
-        assert {found.activity for found in mine} == activities
+        assert {found.activity for found in mine} == activities - UNASKED
