@@ -18,7 +18,6 @@ import pytest
 from tests.activities.model_world import DEVELOPMENT, PREPRODUCTION, TESTING, TRAINING, ModelWorld
 
 from activities.testing.validate_data import raw
-from activities.testing.validate_model import Case, read, run_suite
 from models.air_temperature import data
 from sevenfold import artefact, lineage
 from sevenfold.data_quality import validate
@@ -26,6 +25,7 @@ from sevenfold.learning import learn
 from sevenfold.settings import REPOSITORY
 from sevenfold.snapshot import Leak, Snapshot, check, snapshot
 from sevenfold.spec import load_spec
+from sevenfold.suite import Case, read, run_suite
 from sevenfold.windows import windows
 
 SPEC = load_spec("air_temperature", REPOSITORY / "include" / "models")
@@ -124,7 +124,7 @@ def trained(folder: Path, spoil: Callable[[pa.Table], pa.Table] = lambda rows: r
 
 
 def failed(cases: list[Case]) -> set[str]:
-    return {case.name.split(": ")[1] for case in cases if case.outcome == "failed"}
+    return {case.name for case in cases if case.outcome == "failed"}
 
 
 def test_its_suite_lets_a_trained_candidate_pass(tmp_path: Path) -> None:
