@@ -74,7 +74,7 @@ class ModelWorld:
         )
         for name, main in mains.items():
             activity = Activity(name, promotion, self.store, self.settings)
-            activity.__dict__["champion"] = champion
+            activity.__dict__["champion"] = activity.__dict__["anchor"] = champion
             main(activity)
         measured = self.store.measurements(promotion.id)
         self.require_passed(environment, promotion.id, measured, set(mains), activity.candidate, champion)
@@ -99,6 +99,7 @@ class ModelWorld:
             self.store.promotion(promotion),
             datetime.now(UTC),
             champion=champion,
+            anchor=champion,
             accepted={gate.hash: ""},
             uses=1,
         )
