@@ -1,7 +1,8 @@
 """validate: does the idea hold on days that neither the comparison nor the search has decided by?
 
 It is scored on the whole holdout of the rehearsal, which lies inside the window that training will have; and
-the model's own tests are run on it. Both are a rehearsal of what testing does with the real candidate.
+the model's own tests are run on it. Both are a rehearsal of what testing does with the real candidate: a test
+that a small network of a sample fails is said, and decides nothing here.
 """
 
 from __future__ import annotations
