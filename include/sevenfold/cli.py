@@ -146,9 +146,8 @@ def rollback(model: Model, reason: Reason) -> None:
 
     with one_sentence():
         spec, cluster = load_spec(model), local_cluster()
-        replicas = spec.serving.replicas
-        row = go_back(open_store(), cluster, model, by=me(), reason=reason, replicas=replicas, say=_tell)
-        tidy(cluster, model, row, _tell)
+        row = go_back(open_store(), cluster, model, by=me(), reason=reason, say=_tell)
+        tidy(cluster, model, row, spec.serving.replicas, _tell)
         _tell(f'no candidate is promoted until you say make resume MODEL={model} REASON="..."')
 
 

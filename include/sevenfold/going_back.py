@@ -32,7 +32,6 @@ def go_back(
     *,
     by: str,
     reason: str,
-    replicas: int,
     once: bool = False,
     say: Say = lambda line: None,
 ) -> ReleaseRow:
@@ -40,7 +39,6 @@ def go_back(
 
     Args:
         by: who does it.
-        replicas: how many the champion before gets, if all of its own are gone.
         once: `by` names one order, not a person: given again, after a kill, it rolls back no further.
         say: gets a line of progress.
 
@@ -56,41 +54,42 @@ def go_back(
         if tried:
             row = release.call_off(store, model, by=by, reason=reason)
         if not tried or row.champion == tried:  # it may have become champion in this very moment
-            _take_back(store, cluster, row, by, reason, replicas, say)
+            _take_back(store, cluster, row, by, reason, say)
     reconcile(store, model, local_gateway())
     row = release.row(store, model)
     say(f"{row.champion} serves everything (generation {row.generation}); no candidate follows: {row.held}")
     return row
 
 
-def _take_back(
-    store: Store, cluster: LocalCluster, row: ReleaseRow, by: str, reason: str, replicas: int, say: Say
-) -> None:
+def _take_back(store: Store, cluster: LocalCluster, row: ReleaseRow, by: str, reason: str, say: Say) -> None:
     if row.champion is None or row.previous is None:
         raise NothingBefore(f"{row.model} is served by {row.champion or 'nobody'}, and nobody was before.")
-    _start_if_gone(cluster, row.model, row.previous, replicas, say)
+    _start_if_gone(cluster, row.model, row.previous, say)
     release.roll_back(store, row.model, by=by, reason=reason, champion=row.champion)
 
 
-def tidy(cluster: LocalCluster, model: str, row: ReleaseRow, say: Say = lambda line: None) -> None:
-    """Brings every replica of the champion back, and removes live ones that the row does not name."""
+def tidy(
+    cluster: LocalCluster, model: str, row: ReleaseRow, replicas: int, say: Say = lambda line: None
+) -> None:
+    """Brings the champion to its number of replicas, and removes live ones that the row does not name."""
     needed = {row.champion, row.previous, row.candidate}
     if not cluster.running():
         return
     for deployed in _live(cluster, model):
         if deployed.candidate == row.champion and deployed.ports:
-            cluster.deploy(Deployment(model, deployed.candidate, deployed.slot, len(deployed.ports)))
+            number = max(replicas, len(deployed.ports))
+            cluster.deploy(Deployment(model, deployed.candidate, deployed.slot, number))
         elif deployed.candidate not in needed:
             cluster.remove(model, deployed.slot, deployed.candidate)
             say(f"removed {deployed.candidate}")
 
 
-def _start_if_gone(cluster: LocalCluster, model: str, candidate: str, replicas: int, say: Say) -> None:
-    """Normally the champion before is there, without traffic: then one look is all."""
+def _start_if_gone(cluster: LocalCluster, model: str, candidate: str, say: Say) -> None:
+    """Normally the champion before is there, without traffic: one look is all. Else one replica is enough."""
     there = [one for one in _live(cluster, model) if one.candidate == candidate and one.ports]
     if not cluster.running() or any(ready(port, candidate) for one in there for port in one.ports):
         return
-    slot, number = (there[0].slot, len(there[0].ports)) if there else ("champion", replicas)
+    slot, number = (there[0].slot, len(there[0].ports)) if there else ("champion", 1)
     say(f"starting {candidate} again")
     cluster.deploy(Deployment(model, candidate, slot, number))
 

@@ -37,12 +37,11 @@ def main(arguments: list[str] | None = None) -> None:
             spec.name,
             by=f"{given.by}, run {given.run}",
             reason=given.reason,
-            replicas=spec.serving.replicas,
             once=True,
             say=_say,
         )
         _say(f"done {time.time() - psutil.Process().create_time():.1f} s after this pod began")
-        tidy(cluster, spec.name, row, _say)
+        tidy(cluster, spec.name, row, spec.serving.replicas, _say)
     except SevenfoldError as error:
         print(f"go_back: {error}", file=sys.stderr, flush=True)
         sys.exit(1 if error.retry else NO_RETRY_HELPS)

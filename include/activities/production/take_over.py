@@ -23,7 +23,7 @@ def main(activity: Activity) -> None:
     reconcile(store, model, local_gateway())
     before = row.previous or "nobody"
     activity.progress(f"{row.champion} is champion (generation {row.generation}); before: {before}")
-    tidy(local_cluster(), model, row, activity.progress)
+    tidy(local_cluster(), model, row, activity.spec.serving.replicas, activity.progress)
 
 
 if __name__ == "__main__":
