@@ -19,8 +19,8 @@ from sevenfold_airflow.rail import activity, admit, all_models, approve, environ
 for spec in all_models():
     with environment_dag(spec, "production", __doc__, assets.promoted(spec.name, "preproduction")):
         verdict = gate()
-        # the gate's steps end it: labels of real-time traffic take days
-        canary = activity("canary", execution_timeout=None)
+        # the gate's steps end it: labels of real-time traffic take days, in which machines may come and go
+        canary = activity("canary", execution_timeout=None, retries=10)
         admit() >> approve() >> activity("serve") >> canary >> activity("sla") >> verdict
         take_over = activity("take_over")
         verdict >> take_over >> promote()
