@@ -18,6 +18,7 @@ from sevenfold import search as searching
 from sevenfold.errors import SevenfoldError
 from sevenfold.search import Budget, Problem, Study, search
 from sevenfold.search.outcome import outcome_of
+from sevenfold.search.record import pictures
 from sevenfold.search.space import Space
 from sevenfold.search.study import INCUMBENT, name_of
 from sevenfold.search.trials import BY_DAY, SETTINGS, TROUBLE, curve
@@ -229,6 +230,21 @@ def test_a_lucky_trial_is_not_believed(problem: Problem) -> None:
     assert "not more than chance: the settings stay" in chance.sentence
     assert "stay the best" in outcome_of(problem, [old, trial(3, np.full(days, 0.6 * rows))]).sentence
     assert outcome_of(problem, []).settings == problem.space.start
+
+
+def test_importance_is_drawn_once_enough_trials_are_complete(problem: Problem, tmp_path: Path) -> None:
+    study = study_in(tmp_path, Budget(12)).optuna
+    for number in range(12):
+        trial = study.ask()
+        settings = problem.space.settings(trial)
+        trial.set_user_attr(SETTINGS, settings)
+        trial.set_user_attr(BY_DAY, [1.0])
+        study.tell(trial, settings["learning_rate"] + number * 1e-6)
+    outcome = outcome_of(problem, study.trials[:9])
+    assert [path.name for path, _ in pictures(tmp_path, study, outcome)] == ["history.png", "curves.png"]
+    drawn = pictures(tmp_path, study, outcome_of(problem, study.trials))
+    assert [path.name for path, _ in drawn] == ["history.png", "curves.png", "importance.png"]
+    assert all(path.stat().st_size > 1000 for path, _ in drawn)
 
 
 def test_another_question_is_another_study() -> None:
