@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import func, or_, select
+
 from sevenfold.answers import AccessLog, Answer
 from sevenfold.service_alarm import SLOW_PROMISE
 from sevenfold.spec import ModelSpec
+from sevenfold.store import Store
+from sevenfold.tables import release_history
 
 WINDOW, LATELY = timedelta(days=30), timedelta(hours=1)
 MOST_BYTES = 64 << 20
@@ -60,7 +64,15 @@ def budgets(spec: ModelSpec, answers: Sequence[Answer], now: datetime) -> list[B
     return found
 
 
-def callers_answers(logs: Path, model: str) -> list[Answer]:
-    """What callers of the public route met, from the newest part of the gateway's log."""
+def callers_answers(store: Store, logs: Path, model: str) -> list[Answer]:
+    """What callers of the public route met since the model is served, from the newest of the gateway's log.
+
+    Before its first champion or canary nobody promised anything, and whoever asks is told so with a 503.
+    """
+    history = release_history
+    served = or_(history.c.champion.is_not(None), history.c.share > 0)
+    with store.reading() as connection:
+        since = connection.scalar(select(func.min(history.c.at)).where(history.c.model == model, served))
     log = AccessLog(logs, model, refused=True, back=MOST_BYTES)
-    return [answer for answer in log.newest() if answer.path == f"/v2/models/{model}/infer"]
+    mine = [answer for answer in log.newest() if answer.path == f"/v2/models/{model}/infer"]
+    return [answer for answer in mine if since is not None and answer.at >= since]

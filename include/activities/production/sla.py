@@ -20,7 +20,7 @@ def main(activity: Activity) -> None:
     """Leaves how much of each budget is spent, and the burn rate of errors."""
     now = datetime.now(UTC)
     time.sleep(FLUSH.total_seconds())
-    answers = callers_answers(activity.settings.logs, activity.promotion.model)
+    answers = callers_answers(activity.store, activity.settings.logs, activity.promotion.model)
     found = budgets(activity.spec, answers, now)
     for budget in found:
         name = f"{budget.what}_spent" if budget.window is WINDOW else f"{budget.what}_burn_rate"

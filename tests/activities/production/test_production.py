@@ -36,10 +36,19 @@ def who_answers(live: LiveWorld) -> str:
     return answer.json()["versions"][0]
 
 
+def ask(live: LiveWorld) -> None:
+    """One request to the public route."""
+    token = local_gateway().keys.token("test", ["predict"])
+    url = f"{live.settings.gateway_url}/v2/models/{MODEL}/infer"
+    httpx.post(url, headers={"authorization": f"Bearer {token}"}, content=b"{}").raise_for_status()
+
+
 def test_the_first_candidate_of_a_model_serves_alone_and_takes_over(live: LiveWorld) -> None:
     first = live.proven(live.candidate(weight=0.6))
     promotion = live.begin(first, "production", traffic="replay")
     serve.main(live.handle("serve", promotion))
+    with pytest.raises(httpx.HTTPStatusError, match="503"):
+        ask(live)  # nobody answers callers yet: that costs no error budget
     readings = {m.metric: m for m in live.store.measurements(promotion.id)}
     assert readings["availability"].counts["bad"] == 0
     assert readings["availability"].n >= 100
@@ -53,6 +62,9 @@ def test_the_first_candidate_of_a_model_serves_alone_and_takes_over(live: LiveWo
     assert sum(m.counts["n1"] for m in readings if m.metric == "errors") >= 100
     assert who_answers(live) == first.id
 
+    sla.main(live.handle("sla", promotion))
+    spent = {m.metric: m for m in live.store.measurements(promotion.id) if m.activity == "sla"}
+    assert (spent["errors_spent"].value, spent["errors_burn_rate"].value) == (0, 0)
     with pytest.raises(EvidenceLacking):
         take_over.main(live.handle("take_over", promotion))  # no gate has judged it
     conclude(live.store, promotion.id, live.analysis(promotion, Verdict.SUCCESSFUL))
