@@ -29,7 +29,7 @@ from sevenfold.evidence import EvidenceLacking
 
 DEADLINE_S = 420.0
 """Of a promotion: its steps may take 210 s, a scheduler that died is taken for dead after 30, tasks retry."""
-REST_S = 45.0
+REST_S = 90.0
 """After the last kill everything must have come to rest."""
 
 
@@ -77,7 +77,7 @@ def sequence(world: ChaosWorld, seed: int) -> list[str]:
         time.sleep(0.5)
     seconds = time.monotonic() - started
     faults.stop()
-    at_rest(world)
+    at_rest(world, order)
     load.stop()
     for check in (
         checks.requests(load, load.said, faults.gateway_killed),
@@ -120,10 +120,10 @@ def unproven(world: ChaosWorld) -> list[str]:
     return [f"S1 {candidate.id} has no record and was let onto the release row of {MODEL}"]
 
 
-def at_rest(world: ChaosWorld) -> None:
-    """Waits until router and row agree and nobody is tried, or the time for that is over."""
+def at_rest(world: ChaosWorld, order: Order) -> None:
+    """Waits until the run has ended (its roll-back holds others) and nothing is amiss, or time is over."""
     until = time.monotonic() + REST_S
-    while time.monotonic() < until and list(checks.row(world)):
+    while time.monotonic() < until and not (world.over(order) and not list(checks.row(world))):
         time.sleep(0.5)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from tests.activities.live_stack import LiveWorld, free_port
 from tests.activities.small_world import MODEL
 
 from sevenfold import release, stack
+from sevenfold.airflow_client import AirflowError
 from sevenfold.candidate import Candidate
 from sevenfold.cluster import Deployment, local_cluster
 from sevenfold.promotion import Promotion
@@ -89,6 +90,13 @@ class ChaosWorld(LiveWorld):
         """The promotion of an order, once it has begun."""
         known = {promotion.id: promotion for promotion in self.store.promotions(MODEL, "production")}
         return known.get(order.promotion)
+
+    def over(self, order: Order) -> bool:
+        """Whether the run of an order has ended, its last task included."""
+        with suppress(AirflowError):
+            run = stack.airflow(self.settings, "admin").run(f"{MODEL}.production", order.run)
+            return run["state"] in ("success", "failed")
+        return False
 
     def approve(self) -> None:
         """Answers what waits for a person, as the other user."""
