@@ -60,7 +60,7 @@ class ModelWorld:
     ) -> Candidate:
         """Runs some activities of an environment and returns the candidate that they were about.
 
-        Every one of them must be let pass by the environment's own gate.
+        All that the environment's own gate asks of them must pass. A champion is its anchor too.
         """
         promotion = self.store.begin_promotion(
             self.spec.name,
@@ -90,7 +90,7 @@ class ModelWorld:
         candidate: Candidate,
         champion: Candidate | None,
     ) -> None:
-        """Asserts that the gate asks something of each of these activities, and let it pass."""
+        """Asserts that the gate asks something of these activities, and lets all of it pass."""
         gate = load_gate(self.settings.models, self.spec.name, environment)
         analysis = judge(
             gate,
