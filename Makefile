@@ -42,7 +42,9 @@ notebook: $(VENV)/ready ## explore a model's data and try ideas in JupyterLab, o
 
 test: $(VENV)/ready ## everything: format, lint, types, unit, DAG, page and end-to-end tests
 	@tests/browser.sh
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses logical --dist loadfile -m "not end_to_end"
+	@# the real stack measures load, so it has the machine for itself
+	@$(BIN)/python -m pytest -m end_to_end
 
 check: test ## the same, under the name that the hook uses
 
