@@ -32,14 +32,15 @@ class Watchman:
         self._store, self._settings, self._model, self._ports = store, settings, model, ports
         self._log = AccessLog(settings.logs, model, refused=True)
         self._answers: list[Answer] = []
-        self._lost: float | None = None
+        self._total: float | None = None
+        self._lost: list[tuple[datetime, float]] = []
 
     def look(self, now: datetime) -> list[str]:
         """One look at the window that ends now; returns the reasons of what is open."""
         spec = load_spec(self._model, self._settings.models)
         self.read()
         self._answers = [answer for answer in self._answers if answer.at >= now - service_alarm.WINDOW]
-        findings = service_alarm.judge(spec, self._answers, self._newly_lost())
+        findings = service_alarm.judge(spec, self._answers, self._lost_lately(now))
         as_of = clock.now(self._store, self._model)
         open_now = service_alarm.tell(self._store, spec, findings, len(self._answers), now, as_of)
         return [alert.reason for alert in open_now]
@@ -50,11 +51,14 @@ class Watchman:
         self._answers += [answer for answer in self._log.newest() if answer.path == public]
         return len(self._answers)
 
-    def _newly_lost(self) -> float:
-        """Lines that could not be logged since the last look; a server that was replaced counts from zero."""
+    def _lost_lately(self, now: datetime) -> float:
+        """Lines that could not be logged in the window; a server that was replaced counts from zero."""
         total = service_alarm.lost_lines(self._ports())
-        before, self._lost = self._lost, total
-        return max(0.0, total - before) if before is not None else 0.0
+        before, self._total = self._total, total
+        if before is not None and total > before:
+            self._lost.append((now, total - before))
+        self._lost = [(at, lost) for at, lost in self._lost if at >= now - service_alarm.WINDOW]
+        return sum(lost for _, lost in self._lost)
 
 
 def live_ports(model: str) -> list[int]:

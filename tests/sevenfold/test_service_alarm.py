@@ -102,6 +102,28 @@ def test_the_watchman_counts_the_public_route_and_what_nobody_answered(
     assert len(watchman.look(NOW)) == 1, "a server that was replaced counts from zero"
 
 
+def test_answers_that_were_not_logged_stay_an_alert_for_the_whole_window(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = iter([0.0, 7.0, 7.0, 7.0])
+    monkeypatch.setattr(service_alarm, "lost_lines", lambda ports: next(lost))
+    log = world.settings.logs / answers.FILE
+    log.parent.mkdir(parents=True)
+    log.touch()
+    world.store.set_clock(MODEL, NOW)
+    watchman = Watchman(world.store, world.settings, MODEL, list)
+
+    def look(after: timedelta) -> list[str]:
+        write(log, line(NOW + after, 200), 5)
+        return watchman.look(NOW + after)
+
+    assert look(timedelta(0)) == []
+    for after in (timedelta(seconds=10), timedelta(seconds=20)):
+        [reason] = look(after)
+        assert "7 answers or labels could not be logged" in reason
+    assert look(timedelta(seconds=11) + service_alarm.WINDOW) == []
+
+
 def line(
     at: datetime, status: int, path: str = f"/v2/models/{MODEL}/infer", cluster: str | None = "c.live"
 ) -> str:
