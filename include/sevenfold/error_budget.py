@@ -28,13 +28,17 @@ MOST_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Budget:
-    """One promise over one window: `bad` of `n` requests broke it, `promised` (a share) may."""
+    """One promise over one window: `bad` of `n` requests broke it, `promised` (a share) may.
+
+    `first` is when the oldest of them came: the log may not reach back as far as the window.
+    """
 
     what: str
     window: timedelta
     bad: int
     n: int
     promised: float
+    first: datetime | None
 
     @property
     def allowed(self) -> float:
@@ -57,9 +61,10 @@ def budgets(spec: ModelSpec, answers: Sequence[Answer], now: datetime) -> list[B
         inside = [answer for answer in answers if now - window <= answer.at <= now]
         failed = sum(answer.status >= 500 or answer.status == 0 for answer in inside)
         slow = sum(answer.milliseconds > sla.p99_ms for answer in inside)
+        first = min((answer.at for answer in inside), default=None)
         found += [
-            Budget("errors", window, failed, len(inside), sla.error_rate),
-            Budget("slow", window, slow, len(inside), SLOW_PROMISE),
+            Budget("errors", window, failed, len(inside), sla.error_rate, first),
+            Budget("slow", window, slow, len(inside), SLOW_PROMISE, first),
         ]
     return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.toy import spec_in
 
+from activities.production.sla import sentence
 from sevenfold.answers import Answer
 from sevenfold.error_budget import LATELY, WINDOW, budgets
 from sevenfold.spec import ModelSpec
@@ -47,6 +48,17 @@ def test_the_burn_rate_is_of_the_last_hour(spec: ModelSpec) -> None:
     assert found["errors", LATELY] == pytest.approx(20.0)
     assert found["errors", WINDOW] == pytest.approx(20 / 101)
     assert spent(spec, answers(100, 500, ago=timedelta(days=31)))["errors", WINDOW] == 0
+
+
+def test_it_says_since_when_there_are_requests(spec: ModelSpec) -> None:
+    """The log may not reach back as far as the window: nobody shall think that it does."""
+    lately = answers(10, ago=timedelta(minutes=20)) + answers(10)
+    [errors, *_] = budgets(spec, lately, NOW)
+    assert sentence(errors) == (
+        "errors: 0 of 20 requests in the last 30 days (the first on 2026-11-25 at 11:40), 1 allowed: "
+        "0.00 times the budget"
+    )
+    assert budgets(spec, [], NOW)[0].first is None
 
 
 def test_one_request_may_always_fail(spec: ModelSpec) -> None:

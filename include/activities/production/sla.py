@@ -32,16 +32,25 @@ def main(activity: Activity) -> None:
 def sentence(budget: Budget) -> str:
     """What there is to say of one budget."""
     when = "the last 30 days" if budget.window is WINDOW else f"the last {words.duration(LATELY)}"
+    first = f" (the first on {budget.first:%Y-%m-%d at %H:%M})" if budget.first else ""
     return (
-        f"{budget.what}: {budget.bad:,} of {budget.n:,} requests in {when}, {budget.allowed:,.0f} allowed: "
-        f"{budget.spent:.2f} times the budget"
+        f"{budget.what}: {budget.bad:,} of {budget.n:,} requests in {when}{first}, "
+        f"{budget.allowed:,.0f} allowed: {budget.spent:.2f} times the budget"
     )
 
 
 def report(activity: Activity, found: list[Budget]) -> str:
     """The page: a line for each promise and window."""
     rows = [
-        (budget.what, words.duration(budget.window), budget.n, budget.bad, budget.allowed, budget.spent)
+        (
+            budget.what,
+            words.duration(budget.window),
+            f"{budget.first:%Y-%m-%d %H:%M}" if budget.first else "none",
+            budget.n,
+            budget.bad,
+            budget.allowed,
+            budget.spent,
+        )
         for budget in found
     ]
     sla = activity.spec.serving.sla
@@ -51,7 +60,9 @@ def report(activity: Activity, found: list[Budget]) -> str:
             f"Promised: at most {words.amount(sla.error_rate, 'share')} of the requests fail, and 99 of 100 "
             f"are answered within {sla.p99_ms:g} ms, at {sla.rate:g} requests a second."
         ),
-        page.table(("promise", "window", "requests", "broke it", "allowed", "spent, 1 is all"), rows),
+        page.table(
+            ("promise", "window", "first", "requests", "broke it", "allowed", "spent, 1 is all"), rows
+        ),
     )
 
 
