@@ -23,6 +23,8 @@ EVERYTHING = (*before("production"), "production")
 
 def requests(load: Load, said: Sequence[Said], gateway_killed: Sequence[float]) -> Iterator[str]:
     """Every request was answered rightly, or refused honestly: with a status and a sentence."""
+    if len(said) != load.asked or not any(one.status == 200 for one in said):
+        yield f"of {load.asked} requests {len(said)} have an end: some got lost, or none was answered"
     for one in said:
         if one.status == 200:
             if problem := load.wrong(one):

@@ -37,17 +37,19 @@ def go_back(world: ChaosWorld, run: str, *, gone: bool) -> list[str]:
     [task] = admin.tasks(f"{MODEL}.roll_back", run)
     began = datetime.fromisoformat(task["start_date"].replace("Z", "+00:00")).timestamp()
     last = max((one.at for one in load.said if one.candidate == before.champion), default=began)
-    lost = sum(one.status != 200 for one in load.said)
+    lost = load.asked - sum(one.status == 200 for one in load.said)
     seconds = max(0.0, last - began)
     how = "whose replicas were gone" if gone else "who was ready"
     print(
         f"roll-back DAG to a champion {how}: traffic back {seconds:.1f} s after the task's start; "
-        f"{lost} of {len(load.said):,} requests lost",
+        f"{lost} of {load.asked:,} requests lost",
         flush=True,
     )
     problems = [f"{run}: {seconds:.1f} s, {PROMISED_S:g} are promised"] if seconds > PROMISED_S else []
     if release.row(world.store, MODEL).champion != before.previous:
         problems.append(f"{run}: {release.row(world.store, MODEL)} is not back at {before.previous}")
+    if not any(one.candidate == before.previous for one in load.said):
+        problems.append(f"{run}: {before.previous} answered nothing after it")
     if lost:
         problems.append(f"{run}: {lost} requests lost")
     return problems

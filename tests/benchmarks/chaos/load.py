@@ -52,6 +52,7 @@ class Load:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._expected: dict[str, list[float]] = {}
+        self.asked = 0
         self.said: list[Said] = []
 
     def start(self) -> None:
@@ -83,13 +84,13 @@ class Load:
         async with httpx.AsyncClient(
             headers=headers, timeout=LIMIT_S, limits=limits, trust_env=False
         ) as client:
-            started, number = time.monotonic(), 0
+            started = time.monotonic()
             while not self._stop.is_set():
-                task = asyncio.create_task(self._ask(client, url, number % len(self._bodies)))
+                task = asyncio.create_task(self._ask(client, url, self.asked % len(self._bodies)))
                 waiting.add(task)
                 task.add_done_callback(waiting.discard)
-                number += 1
-                await asyncio.sleep(max(0.0, started + number / RATE - time.monotonic()))
+                self.asked += 1
+                await asyncio.sleep(max(0.0, started + self.asked / RATE - time.monotonic()))
             await asyncio.gather(*waiting)
 
     async def _ask(self, client: httpx.AsyncClient, url: str, row: int) -> None:
