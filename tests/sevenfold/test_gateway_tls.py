@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import warnings
 from collections.abc import Iterator
@@ -133,6 +134,16 @@ def test_keys_never_travel_readable_through_a_network(tmp_path: Path, pair: Pair
     assert gateway(tmp_path, "https://0.0.0.0:18000", **both).program().name == "gateway"
     for name in ("127.0.0.1", "localhost", "[::1]"):
         assert gateway(tmp_path, f"http://{name}:18000").program().name == "gateway"
+
+
+@pytest.mark.parametrize(("url", "port"), [("http://127.0.0.1", 80), ("https://127.0.0.1", 443)])
+def test_without_a_port_it_is_the_usual_one_of_the_scheme(
+    tmp_path: Path, pair: Pair, url: str, port: int
+) -> None:
+    files = {"gateway_certificate": pair.certificate, "gateway_key": pair.key}
+    gateway(tmp_path, url, **files).program()
+    listeners = json.loads((tmp_path / "gateway" / "dynamic" / "lds.json").read_text())["resources"]
+    assert listeners[0]["address"]["socket_address"]["port_value"] == port
 
 
 def test_a_renewed_certificate_is_taken_without_a_restart(

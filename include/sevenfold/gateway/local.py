@@ -67,7 +67,8 @@ class Gateway:
     def program(self) -> Program:
         """Envoy as a supervised program; writes what it starts with, the last committed split included."""
         address = urlsplit(self._settings.gateway_url)
-        host, port = address.hostname or "127.0.0.1", address.port or 80
+        host = address.hostname or "127.0.0.1"
+        port = address.port or (443 if address.scheme == "https" else 80)
         start = self._folder / "bootstrap.json"
         write_private(start, json.dumps(bootstrap(self._admin, self._files.folder, port + 1), indent=1))
         if tls := _tls(self._settings):
