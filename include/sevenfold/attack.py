@@ -26,8 +26,6 @@ LossOf = Callable[[Numbers, NDArray[np.intp]], Losses]
 STEPS = 4
 PROBE = 0.01
 """Central differences look so far to both sides, in spreads: beyond float32's noise, within any curvature."""
-PIECE = 65_536
-"""Rows scored at a time."""
 
 
 @dataclass(frozen=True)

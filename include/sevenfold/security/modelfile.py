@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sevenfold.not_onnx import PICKLE
 from sevenfold.security.check import Check
 
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 """Operators that ONNX itself defines. Any other runs code of whoever registered it."""
-PICKLE = b"\x80"
-"""First byte of every pickle since protocol 2."""
 
 
 def model_file(path: Path) -> Check:
