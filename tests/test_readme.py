@@ -20,7 +20,7 @@ def test_every_make_target_exists_and_is_listed(target: str) -> None:
     assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"sevenfold\.cli ([a-z][a-z-]*)", README))))
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"\bsevenfold(?:\.cli)? ([a-z][a-z-]*)", README))))
 def test_every_command_exists(command: str) -> None:
     assert command in get_command(app).commands  # type: ignore[attr-defined]
 
