@@ -1,10 +1,10 @@
 """Training: a candidate trained on all the data that is known.
 
-It starts every night, when an idea was promoted out of development, and when monitoring has raised an
-alert that asks for training: the alarm starts it, not a person. Alerts come first, then ideas, then the
-schedule. Better settings are sought on a sample first. A killed search goes on, a killed training resumes
-from its last checkpoint; drills on a slice of the rows show that it would, and that several processes learn
-what one does. What training used and waited for is a report.
+It starts by the schedule of model.yaml, when an idea was promoted out of development, and when monitoring
+has raised an alert that asks for training: the alarm starts it, not a person. Alerts come first, then
+ideas, then the schedule. Better settings are sought on a sample first. A killed search goes on, a killed
+training resumes from its last checkpoint; drills on a slice of the rows show that it would, and that several
+processes learn what one does. What training used and waited for is a report.
 
 **Green**: there is a candidate, and testing begins. **Red**: it learned nothing, or something broke; the
 champion serves on, nobody has to get up. **Pink**: there was nothing to train on, or it is held.

@@ -167,16 +167,19 @@ def resume(model: Model, reason: Reason) -> None:
 @app.command()
 def gate(
     model: Model,
-    environment: Annotated[str, typer.Argument(help="one of the seven environments")],
+    environment: Annotated[str, typer.Argument(help="one of the environments that have a gate")],
     share: Annotated[float, typer.Option(help="the canary's share of the traffic")] = 0.1,
 ) -> None:
     """Walk through a gate: what it measures, on how much data, what passes, and how long it takes."""
+    from sevenfold.environments import require_environment
     from sevenfold.planner import walk_through
-    from sevenfold.policy import load_gate
+    from sevenfold.policy import gate_path, load_gate
     from sevenfold.spec import load_spec
 
     with one_sentence():
         load_spec(model)
+        if not gate_path(settings().models, model, require_environment(environment)).is_file():
+            raise SevenfoldError(f"{environment} of {model} has no gate: nothing is promoted out of it")
         policy = load_gate(settings().models, model, environment)
         console.print(walk_through(policy, share=share), markup=False)
 

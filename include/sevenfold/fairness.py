@@ -1,6 +1,6 @@
 """Rates per group with intervals that respect days: does a model treat groups differently, and by how much?
 
-Rows of one day share weather and congestion, so single rows are no independent sample and intervals from them
+Rows of one day share what that day was like, so single rows are no independent sample and intervals from them
 are 4 to 6 times too narrow; whole days are resampled (cluster bootstrap). Counts per day and group are enough
 for it: 2,000 resamples of a year take a tenth of a second.
 """

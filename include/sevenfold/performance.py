@@ -74,8 +74,14 @@ def play_days(
     The model's clock moves along. Days that were played before are not played again.
 
     Raises:
+        SevenfoldError: there is no day between `start` and `end`.
         Unanswered: some requests were not answered; those that were count.
     """
+    if end <= start:
+        raise SevenfoldError(
+            f"there is no day to play: the first day not to play, {end:%Y-%m-%d}, must come after the first, "
+            f"{start:%Y-%m-%d}"
+        )
     spec, store = load_spec(model, settings.models), open_store(settings.evidence_url)
     tokens = GatewayKeys(settings.secrets)
 

@@ -27,6 +27,15 @@ class OnHold(SevenfoldError):
 def require_lawful(
     connection: Connection, keys: Keys, now: ReleaseRow, after: ReleaseRow, end: PromotionEnd | None
 ) -> None:
+    """Raises unless the row may go from `now` to `after`, with `end` as what ends the promotion.
+
+    Raises:
+        Unlawful: no such step exists, or what it needs is not proven.
+        SlotBusy: another candidate is being tried.
+        OnHold: promotion waits for a person.
+        PromotionEnded: it is about a promotion that has ended.
+        EvidenceLacking: the candidate's evidence does not reach so far.
+    """
     same = (after.model, after.generation) == (now.model, now.generation)
     off = after.candidate is None and after.promotion is None and not after.share and not after.mirror
     on = after.candidate is not None and after.promotion is not None
@@ -108,11 +117,13 @@ def _require_reversal(connection: Connection, keys: Keys, now: ReleaseRow, after
 
 
 def require_running(promotion: Promotion) -> None:
+    """Raises PromotionEnded unless the promotion still runs."""
     if promotion.state != "running":
         raise PromotionEnded(f"Promotion {promotion.id} has ended ({promotion.state}): {promotion.outcome}")
 
 
 def last_roll_back(connection: Connection, model: str, candidate: str) -> Any:
+    """The newest row of `roll_backs` about this candidate, or None."""
     query = select(roll_backs).where(roll_backs.c.model == model, roll_backs.c.candidate == candidate)
     return connection.execute(query.order_by(roll_backs.c.sequence.desc()).limit(1)).first()
 

@@ -152,6 +152,15 @@ class Hyperparameter(Part):
     range: Range | None = None
     choices: tuple[float | int | str, ...] = ()
 
+    @model_validator(mode="after")
+    def _can_be_searched(self) -> Hyperparameter:
+        number = isinstance(self.default, int | float) and not isinstance(self.default, bool)
+        if self.range and not number:
+            raise ValueError(f"a range is for numbers, and the default is {self.default!r}: name choices")
+        if self.range and self.choices:
+            raise ValueError("range and choices are both set: a search can only follow one of them")
+        return self
+
 
 class Search(Part):
     """How much the search for settings before each training may cost, unless a run says otherwise."""

@@ -35,7 +35,8 @@ def run_suite(suite: Path, model: Path, as_of: str, data: Path) -> str:
     """Runs the suite in a process of its own; returns its JUnit XML.
 
     Raises:
-        SevenfoldError: there is no suite, or pytest ended without a result, with what it said last.
+        SevenfoldError: there is no suite, pytest ended without a result, with what it said last, or it took
+            longer than `LONGEST_S` seconds.
     """
     if not any(suite.glob("test_*.py")):
         raise SevenfoldError(f"{suite} holds no tests: a model needs a suite of its own to be validated by")
@@ -51,9 +52,12 @@ def run_suite(suite: Path, model: Path, as_of: str, data: Path) -> str:
             "PYTHONPATH": os.pathsep.join(sys.path),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # locust's plugin would patch all sockets
         }
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=LONGEST_S, check=False, env=lean
-        )
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=LONGEST_S, check=False, env=lean
+            )
+        except subprocess.TimeoutExpired:
+            raise SevenfoldError(f"the test suite {suite} was not done after {LONGEST_S} s") from None
         if done.returncode not in (0, 1) or not junit.is_file():
             said = (done.stdout + done.stderr).strip().splitlines()
             raise SevenfoldError(f"the test suite {suite} did not run: {said[-1] if said else 'no word'}")

@@ -35,6 +35,12 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         (("promote", "flight_delay", "testing", "--candidate", "flight_delay-1"), "has no candidate"),
         (("rollback", "flight_delay", "--reason", "x"), "is served by nobody, and nobody was before"),
         (("gate", "nothing", "testing"), "there is no model 'nothing'"),
+        (("gate", "flight_delay", "test"), "No environment is called 'test'"),
+        (("gate", "flight_delay", "monitoring"), "monitoring of flight_delay has no gate"),
+        (
+            ("play", "flight_delay", "--from", "2013-03-02", "--to", "2013-03-02"),
+            "no day to play: the first day not to play, 2013-03-02, must come after the first, 2013-03-02",
+        ),
         (("revoke", "flight_delay/testing/none", "--reason", "x"), "has no promotion"),
         (("aa", "flight_delay"), "has no champion, so there is no traffic to split in two"),
         (("anchor", "flight_delay", "--candidate", "flight_delay-1"), "has no candidate flight_delay-1"),

@@ -33,6 +33,14 @@ def test_the_flight_model_loads_and_its_entry_points_exist() -> None:
         ("task: binary_classification", "task: magic", 5, "task", "binary_classification"),
         ("  categorical: [colour]", "  categorical: [width]", 8, "features", "numeric and as categ"),
         ("name: toy", "name: [toy", 1, "", "not valid YAML"),
+        (
+            "{default: 0.01, range",
+            "{default: small, range",
+            24,
+            "hyperparameters.learning_rate",
+            "for numbers",
+        ),
+        ("{default: 0.01, range", "{default: 0.01, choices: [1], range", 24, "learning_rate", "both set"),
     ],
 )
 def test_an_error_names_file_line_and_key(
