@@ -91,6 +91,20 @@ class Exploration:
         """The sample's columns as arrays: numbers with NaN for a gap, texts with None."""
         return {name: _array(self.sample[name]) for name in self.sample.column_names}
 
+    @cached_property
+    def outcome(self) -> tuple[str, NDArray[np.float64]]:
+        """What features are drawn against: its name, and its values [n] in the sample.
+
+        It is the label, or of classes whether it is the most frequent one: the mean of places means nothing.
+        """
+        outcomes = self._outcomes(np.asarray(self.sample["label"], np.float64))
+        return max(outcomes.items(), key=lambda item: float(item[1].mean()))
+
+    @property
+    def outcome_mean(self) -> str:
+        """What its mean is called."""
+        return f"share of '{self.outcome[0]}'" if self.spec.classes else "mean outcome"
+
     def group_sizes(self) -> list[tuple[str, int]]:
         """Rows of the sample in every group, such as ("origin=JFK", 4711), largest first."""
         found = []
@@ -110,7 +124,7 @@ class Exploration:
             (self._over_time(folder), "The outcome week by week, with 95 % intervals by day"),
             (self._associations(folder), "What each feature alone says about the outcome, 0 to 1"),
             (self._distributions(folder), f"How the values of {strongest} are distributed"),
-            (self._against_outcome(folder), f"The mean outcome over the values of {strongest}"),
+            (self._against_outcome(folder), f"The {self.outcome_mean} over the values of {strongest}"),
             (self._correlations(folder), "Which numbers go together (rank correlation)"),
         ]
         if self.missing > 0:
@@ -148,13 +162,15 @@ class Exploration:
         return plots.panels(folder / "distributions.png", drawn, "Share of the rows", "bars")
 
     def _against_outcome(self, folder: Path) -> Path:
-        label = np.asarray(self.sample["label"], np.float64)
-        drawn = [(one.name, *self._means(one, label)) for one in self.features[:MOST_PANELS]]
-        return plots.panels(folder / "against_outcome.png", drawn, f"Mean outcome, {self._unit}", "line")
+        _, values = self.outcome
+        drawn = [(one.name, *self._means(one, values)) for one in self.features[:MOST_PANELS]]
+        title = f"{self.outcome_mean[0].upper()}{self.outcome_mean[1:]}, {self._unit}"
+        return plots.panels(folder / "against_outcome.png", drawn, title, "line")
 
     def _correlations(self, folder: Path) -> Path:
-        names = [*self.spec.numeric, "label"]
-        ranked = np.stack([_ranked(self.columns[name].astype(np.float64)) for name in names])
+        name, outcome = self.outcome
+        columns = [self.columns[name].astype(np.float64) for name in self.spec.numeric]
+        names, ranked = [*self.spec.numeric, name], np.stack([_ranked(one) for one in (*columns, outcome)])
         with np.errstate(invalid="ignore"):
             values = np.nan_to_num(np.corrcoef(ranked))
         return plots.heatmap(folder / "correlations.png", names, values, "Rank correlation of the numbers")
