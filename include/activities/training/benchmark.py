@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from activities.training.train import windows_of
 from sevenfold import evaluation, page, plots, quality
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
@@ -14,14 +15,12 @@ from sevenfold.quality import Rows
 from sevenfold.snapshot import snapshot
 from sevenfold.tasks import Task
 from sevenfold.training import Examples
-from sevenfold.windows import windows
 
 
 def main(activity: Activity) -> None:
     """Measures the gain in log loss over each baseline, on the test window."""
     spec, candidate = activity.spec, activity.candidate
-    months = activity.promotion.params.get("window_months")
-    of = windows(spec, activity.promotion.as_of, int(months) if months else None)
+    of = windows_of(activity)
     scorer = Scorer(activity.model_file(candidate))
     with activity.phase("reading the rows"):
         data = snapshot(spec, activity.settings.data, activity.progress)

@@ -6,21 +6,19 @@ that the run's form fixes are not searched. A search that was killed goes on.
 
 from __future__ import annotations
 
-from activities.training.train import chosen, idea
+from activities.training.train import chosen, idea, seed_of, windows_of
 from sevenfold.activity import Activity, run
 from sevenfold.sample import sample
 from sevenfold.search import Budget, Problem, Space, carry_out
 from sevenfold.snapshot import snapshot
-from sevenfold.windows import windows
 
 
 def main(activity: Activity) -> None:
     """Leaves the settings to train with, the readings trials, trials_stopped_early and best_stopping_loss."""
     spec, params = activity.spec, activity.promotion.params
-    seed, months = int(params.get("seed", 0)), params.get("window_months")
+    seed, of = seed_of(activity), windows_of(activity)
     budget = Budget.of(params, spec.search)
     start, fixed = chosen(activity, idea(activity)), params.get("hyperparameters") or {}
-    of = windows(spec, activity.promotion.as_of, int(months) if months else None)
     with activity.phase("reading the rows"):
         data = snapshot(spec, activity.settings.data, activity.progress)
         fitting, stopping = (

@@ -11,7 +11,8 @@ from typing import Any
 from sevenfold import artefact, lineage, plots, quality, search, tracking, training
 from sevenfold.activity import Activity, run
 from sevenfold.beforehand import claim
-from sevenfold.candidate import Candidate, hash_of_gates
+from sevenfold.bundle import bundle
+from sevenfold.candidate import Candidate
 from sevenfold.errors import SevenfoldError
 from sevenfold.evaluation import Interval
 from sevenfold.learning import Learned, learn, learn_from_files
@@ -30,7 +31,7 @@ def main(activity: Activity) -> None:
     spec, promotion = activity.spec, activity.promotion
     parent = idea(activity)
     hyperparameters = search.found(activity) or chosen(activity, parent)
-    of = windows(spec, promotion.as_of, _months(activity))
+    of = windows_of(activity)
     launch = Launch.of(spec.resources_of("training", "train"), gpus())
     data = snapshot(spec, activity.settings.data, activity.progress)
     if launch.node:
@@ -42,7 +43,7 @@ def main(activity: Activity) -> None:
         activity.settings.mlflow_url, f"{spec.name}.training", promotion.run, promotion.id, promotion.reason
     ) as tracked:
         rows = data.count(*of.training)
-        seed = {"seed": _seed(activity), "processes": launch.processes * launch.nodes}
+        seed = {"seed": seed_of(activity), "processes": launch.processes * launch.nodes}
         tracked.params(hyperparameters | seed)
         tracked.data(spec.name, spec.data.source, data_digest, of.training, rows)
         with watching(tracked.series, activity.progress) as monitor:
@@ -60,7 +61,15 @@ def main(activity: Activity) -> None:
             artefact.export(learned.network, learned.encoder, model)
             examples = Examples.of(test, learned.encoder)
             difference = artefact.difference(learned.network, model, examples.numeric, examples.categorical)
-            candidate = make(activity, of, model, data_digest, hyperparameters, parent, tracked.id)
+            candidate = bundle(
+                activity,
+                model,
+                data=data_digest,
+                window=of.training,
+                hyperparameters=hyperparameters,
+                parent=parent,
+                mlflow_run=tracked.id,
+            )  # the promotion carries it only once it is registered
             register(activity, tracked, model, learned, candidate)
         prediction = artefact.Scorer(activity.model_file(candidate)).predict(test)
         activity.store.set_promotion_candidate(promotion.id, candidate.id)
@@ -112,7 +121,7 @@ def train(
         if monitor is not None:
             monitor.progress(progress)
 
-    checkpoint, seed, columns = checkpoint_of(activity), _seed(activity), spec.columns
+    checkpoint, seed, columns = checkpoint_of(activity), seed_of(activity), spec.columns
     told = (on_epoch, on_progress)
     try:
         with activity.phase("training"):
@@ -145,6 +154,17 @@ def train(
 def log_epoch(tracked: tracking.TrackedRun, epoch: Epoch) -> None:
     """What an epoch came to, at its number as the step."""
     tracked.metrics({name: value for name, value in asdict(epoch).items() if name != "number"}, epoch.number)
+
+
+def windows_of(activity: Activity) -> Windows:
+    """The windows of this run: its form may shorten the training window."""
+    months = activity.promotion.params.get("window_months")
+    return windows(activity.spec, activity.promotion.as_of, int(months) if months else None)
+
+
+def seed_of(activity: Activity) -> int:
+    """The start of all chance in this run."""
+    return int(activity.promotion.params.get("seed") or 0)
 
 
 def gpus() -> int:
@@ -180,40 +200,6 @@ def checkpoint_of(activity: Activity) -> Path:
     """Where this promotion's training keeps its checkpoint: the retry of a killed pod finds it."""
     name = hashlib.sha256(activity.promotion.id.encode()).hexdigest()[:16]
     return activity.settings.data / "checkpoints" / f"{activity.promotion.model}-{name}.pt"
-
-
-def make(
-    activity: Activity,
-    of: Windows,
-    model: Path,
-    data_digest: str,
-    hyperparameters: dict[str, Any],
-    parent: Candidate | None,
-    mlflow_run: str,
-) -> Candidate:
-    """Keeps the model file and the candidate; the promotion carries it only once it is registered."""
-    promotion, code = activity.promotion, lineage.code()
-    gates = lineage.gates(activity.settings.models, promotion.model)
-    hashes = {environment: gate.hash for environment, gate in gates.items()}
-    return activity.store.add_candidate(
-        Candidate(
-            model=promotion.model,
-            model_digest=activity.artifacts.put(model),
-            data_snapshot=data_digest,
-            code_commit=code.commit,
-            image_digests=lineage.environment_digest(),
-            policy_hash=hash_of_gates(hashes),
-            gates=hashes,
-            parent=parent.id if parent else None,
-            as_of=promotion.as_of,
-            reason=promotion.reason,
-            hyperparameters=hyperparameters,
-            train_window=of.training,
-            code_dirty=bool(code.changed),
-            mlflow_run=mlflow_run,
-        ),
-        gates.values(),
-    )
 
 
 def register(
@@ -268,15 +254,6 @@ def report(activity: Activity, learned: Learned) -> None:
             [(float(learned.fitted.best.number), "kept")],
         )
         activity.report(path.name, path.read_bytes(), "Learning curve")
-
-
-def _months(activity: Activity) -> int | None:
-    months = activity.promotion.params.get("window_months")
-    return int(months) if months else None
-
-
-def _seed(activity: Activity) -> int:
-    return int(activity.promotion.params.get("seed") or 0)
 
 
 if __name__ == "__main__":
