@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, or_, select
 
-from sevenfold import gate_change
+from sevenfold import gate_change, override
 from sevenfold.errors import SevenfoldError
 from sevenfold.statement import BadStatement, digest_of, subjects, verified
-from sevenfold.store import find_candidate
+from sevenfold.store import find_candidate, find_promotion
 from sevenfold.tables import analyses, approvals, measurements, promotions, revocations, statements
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ def lacking(
         statement = check(connection, keys, last)
     except BadStatement as error:
         return f"{where}: the statement of promotion {last.promotion} does not count, for {error}."
-    override = statement["predicate"]["sevenfold"]["override"]
-    if now is not None and override is not None:
-        until = datetime.fromisoformat(override["expires_at"])
+    exempt = statement["predicate"]["sevenfold"]["override"]
+    if now is not None and exempt is not None:
+        until = datetime.fromisoformat(exempt["expires_at"])
         if until <= now:
             return f"{where}: the override of promotion {last.promotion} expired on {until:%Y-%m-%d %H:%M}."
     return None
@@ -116,7 +116,7 @@ def says_passed(connection: Connection, promotion_id: str) -> bool:
 
 
 def check(connection: Connection, keys: Keys, row: Row[Any]) -> dict[str, Any]:
-    """The statement in a row of `statements`, checked against keys, candidate, analysis and measurements.
+    """The statement in a row of `statements`, checked against all that it rests on.
 
     Raises:
         BadStatement: it was altered, or what it was made of was.
@@ -136,6 +136,10 @@ def check(connection: Connection, keys: Keys, row: Row[Any]) -> dict[str, Any]:
         raise BadStatement("the gate was changed after the candidate was made and nobody let it through")
     if bool(about["override"]) != (row.override is not None):
         raise BadStatement("its override is not the one of the row that holds it")
+    if row.override is not None:
+        promotion = find_promotion(connection, row.promotion)
+        if not override.stands(connection, keys.people, promotion, row.override):
+            raise BadStatement("its override is not one that two people signed")
     inputs = {entry["uri"]: entry["digest"]["sha256"] for entry in predicate["inputAttestations"]}
     if inputs[f"sevenfold:analysis/{row.promotion}"] != _analysis_digest(connection, row):
         raise BadStatement("the analysis that it rests on is gone or was altered")

@@ -131,10 +131,17 @@ def find_override(
 ) -> Override | None:
     """The newest valid override that lifts what is in the way; where it takes two, one that both signed."""
     for given in reversed(find_overrides(connection, promotion.id)):
-        two = needs_two(promotion.environment)
-        if given.covers(analysis, now) and (not two or _is_signed(connection, people, given)):
+        if given.covers(analysis, now) and _counts(connection, people, promotion.environment, given):
             return given
     return None
+
+
+def stands(connection: Connection, people: People, promotion: Promotion, sequence: int) -> bool:
+    """Whether the override of this number is one of the promotion's and, where it takes two, both signed."""
+    return any(
+        given.sequence == sequence and _counts(connection, people, promotion.environment, given)
+        for given in find_overrides(connection, promotion.id)
+    )
 
 
 def find_overrides(connection: Connection, promotion: str) -> list[Override]:
@@ -142,6 +149,10 @@ def find_overrides(connection: Connection, promotion: str) -> list[Override]:
     query = select(overrides).where(overrides.c.promotion == promotion).order_by(overrides.c.sequence)
     rows = connection.execute(query).mappings()
     return [Override.model_validate({**row, "scope": json.loads(row["scope"])}) for row in rows]
+
+
+def _counts(connection: Connection, people: People, environment: str, given: Override) -> bool:
+    return not needs_two(environment) or _is_signed(connection, people, given)
 
 
 def _is_signed(connection: Connection, people: People, given: Override) -> bool:

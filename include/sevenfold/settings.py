@@ -49,7 +49,11 @@ class Settings(BaseSettings):
             "evidence_url": f"sqlite:///{home}/evidence.db",
             "artifacts_url": f"file://{home}/artifacts",
         }
-        return defaults | {name: value for name, value in given.items() if value} | {"home": home}
+        return (
+            defaults
+            | {name: value for name, value in given.items() if value not in ("", None)}
+            | {"home": home}
+        )
 
 
 @lru_cache(maxsize=1)

@@ -16,8 +16,9 @@ from sevenfold import release
 from sevenfold.candidate import Candidate
 from sevenfold.conclude import conclude
 from sevenfold.evidence import EvidenceLacking, lacking
-from sevenfold.override import request_override
+from sevenfold.override import grant_override, request_override
 from sevenfold.revoke import revoke
+from sevenfold.settings import Settings
 from sevenfold.store import BudgetSpent, Store, open_store
 from sevenfold.verify import verify
 
@@ -240,6 +241,21 @@ def test_an_override_slipped_into_the_database_lifts_nothing(world: World, reque
         )
     world.measure(promotion)
     assert conclude(world.store, promotion.id, analysis(promotion, "Failed")).state == "refused"
+
+
+def test_an_override_granted_where_somebody_switched_four_eyes_off(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable of one's own shell is no second person: whoever relies on the statement looks again."""
+    made = world.store.add_candidate(candidate("a"))
+    refused = world.judged(made, "preproduction", "Failed")
+    until = datetime.now(UTC) + timedelta(days=1)
+    with monkeypatch.context() as shell:
+        shell.setattr("sevenfold.request.settings", lambda: Settings(four_eyes=False))
+        asked = request_override(world.store, refused.id, REQUESTER, "trust me", ["*"], until)
+        grant_override(world.store, asked.number, REQUESTER, "me again")
+        assert world.store.passed(made.id, "preproduction"), "one person is enough where that is the setting"
+    assert "not one that two people signed" in why_not(world, made, "preproduction")
 
 
 def test_revoked_evidence(world: World) -> None:
