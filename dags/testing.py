@@ -1,8 +1,8 @@
 """Testing: fixed evaluation sets, the model's own tests, its contract, its weak spots and its cost.
 
 It starts when a candidate was promoted out of training. Data, model, quality against champion and
-baselines, and the server's contract are checked side by side, on days that training has not seen.
-What a replica costs is measured alone.
+baselines, the server's contract, odd rows and attacks are checked side by side, on days that training has
+not seen. What a replica costs is measured alone.
 
 **Green**: staging begins. **Red**: the candidate is refused, or a check could not be made; the gate's
 last line says which and why, the champion serves on. **Pink**: held for a person, for instance because

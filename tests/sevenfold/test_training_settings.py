@@ -180,7 +180,7 @@ def test_every_kind_of_task_is_calibrated_or_refused() -> None:
 
 
 def test_precision_and_compilation_are_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The choice only; what a GPU makes of it, only a machine with one can show."""
+    """The choice only; test_training_gpu.py shows what a GPU makes of it, where there is one."""
     import torch
 
     wanted = TrainingSettings(precision="bfloat16", compile=True)
