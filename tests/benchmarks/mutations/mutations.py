@@ -290,7 +290,11 @@ MUTATIONS = (
     ),
     Mutation(
         "an override that was slipped into the database lifts", "override.py",
-        "(not two or _is_signed(connection, people, given))", "True", EVIDENCE,
+        "not needs_two(environment) or _is_signed(connection, people, given)", "True", EVIDENCE,
+    ),
+    Mutation(
+        "an override of one person counts where a statement rests on it", "evidence.py",
+        "if not override.stands(connection, keys.people, promotion, row.override):", "if False:", EVIDENCE,
     ),
     Mutation(
         "who asked approves", "approval.py",
