@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +53,12 @@ def server_of(model: str, candidate: str) -> list[str]:
 
 
 @contextmanager
-def started(command: Sequence[str], folder: Path) -> Iterator[LoneServer]:
+def started(
+    command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None
+) -> Iterator[LoneServer]:
     """Runs `command` with a free port of loopback and its logs in `folder`, until the block ends.
+
+    `variables` are set for it beside those of this process.
 
     Raises:
         DidNotStart: it ended or did not become ready.
@@ -63,7 +68,10 @@ def started(command: Sequence[str], folder: Path) -> Iterator[LoneServer]:
     began = time.monotonic()
     with said.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--port", str(port), "--log-dir", str(folder)], stdout=output, stderr=output
+            [*command, "--port", str(port), "--log-dir", str(folder)],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **(variables or {})},
         )
     try:
         while not _ready(f"http://127.0.0.1:{port}"):

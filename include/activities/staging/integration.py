@@ -6,9 +6,10 @@ it reaches over ways of its own. Each is seen to do its work, then its way is cu
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -107,21 +108,21 @@ def main(activity: Activity) -> None:
         receiver = ways.enter_context(over_wire(here.airflow_url))
         (folder / "database").mkdir()
         database = EvidenceDatabase(here.evidence_url, folder / "database")
+        # no part of the command, which everybody on the machine can read: one may hold a password
         addresses = {
             "PYTHONPATH": str(REPOSITORY / "include"),
             "SEVENFOLD_EVIDENCE_URL": database.url,
             "SEVENFOLD_MLFLOW_URL": registry.url,
             "SEVENFOLD_AIRFLOW_URL": receiver.url,
         }
-        said = (f"{name}={value}" for name, value in addresses.items())
-        command = ["env", *said, *server_of(activity.spec.name, activity.candidate.id)]
+        command = server_of(activity.spec.name, activity.candidate.id)
         mirror = Mirror(activity, folder / "mirror")
         with activity.phase("starting the candidate's server"):
-            server = Server(activity, ways.enter_context(started(command, folder)))
+            server = Server(activity, ways.enter_context(started(command, folder, addresses)))
         see_registry(checks, activity, server, registry)
         see_gateway(checks, mirror, server)
         see_receiver(checks, activity, mirror, server, receiver)
-        see_database(checks, activity, server, database, command)
+        see_database(checks, activity, server, database, command, addresses)
     for check in checks:
         if check.broken:
             activity.progress(f"{check.dependency} {check.state}: {check.promise}: {check.broken}")
@@ -271,7 +272,12 @@ def see_receiver(
 
 
 def see_database(
-    checks: Checks, activity: Activity, server: Server, database: EvidenceDatabase, command: Sequence[str]
+    checks: Checks,
+    activity: Activity,
+    server: Server,
+    database: EvidenceDatabase,
+    command: Sequence[str],
+    addresses: Mapping[str, str],
 ) -> None:
     """The evidence database: lets the candidate in; without it nobody new is, and nothing passes."""
     candidate = activity.candidate.id
@@ -285,7 +291,12 @@ def see_database(
         port = ["--port", str(free_port())]
         try:
             done = subprocess.run(
-                [*command, *port], capture_output=True, text=True, timeout=START_S, check=False
+                [*command, *port],
+                capture_output=True,
+                text=True,
+                timeout=START_S,
+                check=False,
+                env={**os.environ, **addresses},
             )
         except subprocess.TimeoutExpired:
             raise Broken("it started, without anybody having let it in") from None

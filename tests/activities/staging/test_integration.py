@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -81,8 +82,20 @@ def page_of(live: LiveWorld, activity: Activity) -> str:
     return live.artifacts.read(live.store.reports(activity.promotion.id)[-1].path).decode()
 
 
-def test_what_must_go_on_goes_on_and_what_must_refuse_says_why(live: LiveWorld, activity: Activity) -> None:
+def test_what_must_go_on_goes_on_and_what_must_refuse_says_why(
+    live: LiveWorld, activity: Activity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[str] = []
+    popen = subprocess.Popen.__init__
+
+    def noted(process: object, command: list[str], *given: object, **more: object) -> None:
+        commands.extend(command)
+        popen(process, command, *given, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", noted)
     integration.main(activity)
+    assert len([word for word in commands if word == "sevenfold.serving.server"]) == 2
+    assert not [word for word in commands if "://" in word], "a password in an address can be read by others"
     [reading] = live.store.measurements(activity.promotion.id)
     page = page_of(live, activity)
     assert (reading.value, reading.n) == (0, 20), page
