@@ -4,9 +4,9 @@ It starts when a candidate was promoted out of training. Data, model, quality ag
 baselines, the server's contract, odd rows and attacks are checked side by side, on days that training has
 not seen. What a replica costs is measured alone.
 
-**Green**: staging begins. **Red**: the candidate is refused, or a check could not be made; the gate's
-last line says which and why, the champion serves on. **Pink**: held for a person, for instance because
-too few rows decide.
+**Green**: staging begins. **Red**: the candidate is refused, or a check could not be made; the last line of
+`gate` or of `close` says which and why, the champion serves on. **Pink**: held for a person, for instance
+because too few rows decide.
 """
 
 from sevenfold_airflow import assets

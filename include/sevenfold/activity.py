@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -175,14 +175,22 @@ def run(main: Callable[[Activity], Any], arguments: list[str] | None = None) -> 
         activity.progress(f"{name}: finished")
         store.audit(name, FINISHED, {"promotion": promotion.id, **_cost()})
     except SevenfoldError as error:
-        print(f"{name}: {error}", file=sys.stderr, flush=True)
+        _failed(name, given, str(error))
         sys.exit(1 if error.retry else NO_RETRY_HELPS)
     except OSError as error:
         if error.errno is None:
             raise
         where = f" at {error.filename}" if error.filename else ""
-        print(f"{name}: {error.strerror or error}{where}", file=sys.stderr, flush=True)
+        _failed(name, given, f"{error.strerror or error}{where}")
         sys.exit(1)
+
+
+def _failed(name: str, given: argparse.Namespace, why: str) -> None:
+    """Says the sentence, and leaves it to whoever closes the promotion, unless the store is what failed."""
+    print(f"{name}: {why}", file=sys.stderr, flush=True)
+    with suppress(Exception):
+        store = open_store(settings().evidence_url)
+        store.activity_failed(name, f"{given.model}/{given.environment}/{given.run}", why)
 
 
 def _cost() -> dict[str, float]:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Promotion", "PromotionEnd", "Store", "UnknownCandidate", "open_store", "upgrade"]
 
 
-LOOKED = "looked at a test set"
+LOOKED, FAILED = "looked at a test set", "activity failed"
 """What the audit log calls it."""
 
 
@@ -426,6 +426,15 @@ class Store(Database):
         """The audit log, oldest first."""
         with self.reading() as connection:
             return audit.lines(connection)
+
+    def activity_failed(self, activity: str, promotion: str, why: str) -> None:
+        """Keeps the sentence with which an activity failed, for whoever asks why its promotion ended."""
+        self.audit(activity, FAILED, {"promotion": promotion, "why": why})
+
+    def failures(self, promotion: str) -> dict[str, str]:
+        """With which sentence each activity of the promotion last failed, by activity."""
+        lines = [line for line in self.audit_lines() if line.what == FAILED]
+        return {line.who: line.detail["why"] for line in lines if line.detail["promotion"] == promotion}
 
     def get_clock(self, model: str) -> datetime | None:
         """The moment that the model's player has reached; None when nothing plays."""

@@ -22,9 +22,9 @@ class CloseOperator(BaseOperator):
     ui_color = "#f5f5f5"
 
     def execute(self, context: Any) -> None:
-        """Ends the promotion of this run, naming the tasks that failed. The first end wins."""
-        run = context["dag_run"]
-        failed = ", ".join(_failed(context)) or "a task"
+        """Ends the promotion of this run, naming the tasks that failed, and why. The first end wins."""
+        run, tasks = context["dag_run"], _failed(context)
+        failed = ", ".join(tasks) or "a task"
         with as_airflow_sees_it():
             store = open_store()
             try:
@@ -33,6 +33,8 @@ class CloseOperator(BaseOperator):
                 raise AirflowFailException(f"{failed} failed, and no promotion had begun") from unknown
             if promotion.state == "running":
                 reason = f"{failed} failed before the gate could judge"
+                said = store.failures(promotion.id)
+                reason += "".join(f"; {task} last said: {said[task]}" for task in tasks if task in said)
                 promotion = store.end_promotion(promotion.id, "error", "Error", reason)
         raise AirflowFailException(f"{promotion.state}: {promotion.outcome}")
 

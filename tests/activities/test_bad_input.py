@@ -236,6 +236,7 @@ def test_one_sentence_and_no_harm(bad: Bad, home: Home, capsys: pytest.CaptureFi
     assert home.state() == before
     assert _half_written(home.settings.data) == []
     assert home.store.measurements(f"toy/training/{number}") == []
+    assert home.store.failures(f"toy/training/{number}") == {"train": said.removeprefix("train: ")}
 
 
 def test_a_retry_succeeds_when_there_is_room_again(home: Home, capsys: pytest.CaptureFixture[str]) -> None:

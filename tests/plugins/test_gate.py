@@ -244,6 +244,17 @@ def test_a_run_that_failed_before_its_gate_is_closed_and_red(world: World, promo
     assert state(world) == ("error", "Error")
 
 
+def test_close_says_why_the_activity_failed(world: World, promotion: Promotion) -> None:
+    world.store.activity_failed("train", promotion.id, "the disk is full")
+    world.store.activity_failed("train", promotion.id, "the model is a pickle")
+    world.store.activity_failed("contract", promotion.id, "it did well in the next try")
+    world.store.activity_failed("train", "toy/testing/another", "another run")
+    sentence = "train failed before the gate could judge; train last said: the model is a pickle"
+    with pytest.raises(AirflowFailException, match=f"^error: {sentence}$"):
+        close()
+    assert world.store.promotion(promotion.id).outcome == sentence
+
+
 def test_close_says_what_the_gate_said(world: World, promotion: Promotion) -> None:
     world.measure(promotion, 0.9)
     with pytest.raises(AirflowFailException):
