@@ -56,6 +56,7 @@ class State:
     verdicts: frozenset[tuple[str, str]] = frozenset()
     ended: frozenset[str] = frozenset()
     rolled_back: frozenset[str] = frozenset()
+    called_off: str | None = None
     processes: tuple[Process, ...] = ()
     kills: int = 0
 
@@ -120,6 +121,8 @@ def broken(state: State) -> Iterator[str]:
         yield "S1 a champion without a passing record"
     if router.champion != FIRST and state.verdict(router.champion or "") != "pass":
         yield "S1 all requests at a candidate without a passing record"
+    if state.called_off is not None and state.called_off in (champion, state.row.candidate):
+        yield "S4 a candidate that was called off is tried again"
     if not _at_rest(state):
         return
     if router.champion != champion:
@@ -186,7 +189,7 @@ def fenced(state: State, index: int, design: Design) -> Iterator[tuple[str, Stat
     elif process.at == "start" and state.router.generation < state.row.generation:
         yield f"{name} finds the router behind", to("reconcile")
     elif name == ROLL_BACK:
-        yield from _roll_back(state, index)
+        yield from _roll_back(state, index, design)
     else:
         yield from _promote(state, index, design)
 
@@ -229,16 +232,24 @@ def _promote(state: State, index: int, design: Design) -> Iterator[tuple[str, St
         yield what, replace(new, ended=state.ended | {name}) if swapped and design.end_marks else new
 
 
-def _roll_back(state: State, index: int) -> Iterator[tuple[str, State]]:
-    """The operator means the champion that serves when it begins, and says so at every try."""
+def _roll_back(state: State, index: int, design: Design) -> Iterator[tuple[str, State]]:
+    """The operator acts once: takes off who is being tried, or goes back from whoever serves at first."""
     process = state.processes[index]
     if process.at == "start":
-        if state.rolled_back or state.row.champion == FIRST:
+        done = state.rolled_back or state.called_off
+        if done or (state.row.champion == FIRST and not state.row.share):
             yield "nothing to roll back", _with(state, index, replace(process, at="done"))
         else:
             yield "roll-back reads the row", _with(state, index, replace(process, at="swap", read=state.row))
     elif process.at == "swap" and process.read is not None:
         read = process.read
+        if read.promotion is not None and read.share:
+            what, new = _swap(state, index, vacated(read, read.promotion), f"{read.promotion} is called off")
+            swapped = new.row.generation > state.row.generation
+            ended = state.ended | {read.promotion} if design.end_marks else state.ended
+            yield what, replace(new, ended=ended, called_off=read.promotion) if swapped else new
+        if read.champion == FIRST:
+            return
         try:
             after = replace(reverted(read, read.champion or "", None, "bad"), held=None)
         except NothingBefore:

@@ -21,6 +21,7 @@ from sevenfold.approval import record_approval
 from sevenfold.conclude import conclude
 from sevenfold.environments import before
 from sevenfold.errors import SevenfoldError
+from sevenfold.evidence import EvidenceLacking
 from sevenfold.promotion import Promotion
 from sevenfold.reconcile import reconcile
 from sevenfold.release_row import ReleaseRow
@@ -137,12 +138,26 @@ class Life(RuleBasedStateMachine):
             with self._maybe_crashing():
                 release.roll_back(self.store, MODEL, OPERATOR, "complaints", champion)
 
+    @precondition(lambda self: self.before.promotion)
+    @rule()
+    def call_off(self) -> None:
+        tried, champion = self.before.promotion or "", self.before.champion
+        with self._maybe_crashing() as survived:
+            release.call_off(self.store, MODEL, OPERATOR, "complaints")
+        if survived():
+            row = release.row(self.store, MODEL)
+            assert (row.champion, row.promotion, row.held) == (champion, None, "complaints")
+            assert self.store.promotion(tried).state == "superseded"
+
     @precondition(lambda self: self.before.champion and self.before.previous)
     @rule()
     def come_back_after_a_roll_back(self) -> None:
         """S4: what was rolled back tries again on its old record."""
         bad = self.store.candidate(self.before.champion or "")
-        release.roll_back(self.store, MODEL, OPERATOR, "complaints", bad.id)
+        try:
+            release.roll_back(self.store, MODEL, OPERATOR, "complaints", bad.id)
+        except EvidenceLacking:
+            return  # of the one before: nobody goes back to it
         self.the_row_moved_lawfully()
         release.release_hold(self.store, MODEL, APPROVER, "go on")
         promotion = self.world.begin(bad, "production", self._run())

@@ -31,3 +31,4 @@ def test_the_search_catches_a_router_that_takes_older_generations() -> None:
 def test_the_search_catches_promotions_without_an_end_mark() -> None:
     rules = explore(Design(fenced, end_marks=False), kills=0).violations
     assert "L2 finished promotions go on acting" in rules
+    assert "S4 a candidate that was called off is tried again" in rules
