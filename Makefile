@@ -24,7 +24,7 @@ down: ## stop everything; nothing is lost
 status: $(VENV)/ready ## what runs where, and what production serves
 	@$(SEVENFOLD) status
 
-rollback: $(VENV)/ready ## give all traffic back to the previous champion: MODEL=... REASON="..."
+rollback: $(VENV)/ready ## take a canary off, or without one go back to the champion before: MODEL=... REASON="..."
 	@$(SEVENFOLD) rollback "$(MODEL)" --reason "$(REASON)"
 
 resume: $(VENV)/ready ## let candidates be promoted again after a roll-back: MODEL=... REASON="..."

@@ -138,7 +138,7 @@ def promote(
 
 @app.command()
 def rollback(model: Model, reason: Reason) -> None:
-    """Give all traffic back to the previous champion, now. Works with Airflow down."""
+    """Take a canary off, or without one go back to the champion before; also with Airflow down."""
     from sevenfold.cluster import local_cluster
     from sevenfold.going_back import go_back, tidy
     from sevenfold.spec import load_spec

@@ -82,7 +82,7 @@ def roll_back_dag(spec: ModelSpec, story: str) -> Iterator[DAG]:
         type="string",
         minLength=3,
         title="Reason",
-        description="What is wrong with the champion; kept with your name in the audit log",
+        description="What is wrong with what callers meet; kept with your name in the audit log",
     )
     with _dag(spec, "roll_back", story, None, {"reason": why}) as dag:
         yield dag
@@ -145,7 +145,7 @@ def activity(task_id: str, image: str = "activities", **more: Any) -> PodOperato
 
 
 def go_back() -> PodOperator:
-    """Traffic back to the champion before; it waits for no slot of the activities."""
+    """Undoes the newest change of what callers meet; it waits for no slot of the activities."""
     model, _ = _here()
     task = activity(
         "go_back",

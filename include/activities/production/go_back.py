@@ -1,4 +1,4 @@
-"""Gives all traffic of a model back to the champion before: the program of the roll-back DAG.
+"""Undoes the newest change of what callers of a model meet: the program of the roll-back DAG.
 
 It belongs to no promotion, so it has no gate and leaves no measurement: what it did stands in the release
 row's history and in the audit log, with the name of the person and the reason.
