@@ -83,7 +83,7 @@ def sequence(world: ChaosWorld, seed: int) -> list[str]:
         checks.requests(load, load.said, faults.gateway_killed),
         checks.served(world, load.said),
         checks.row(world),
-        checks.ended(world, order, seconds, DEADLINE_S),
+        checks.ended(world, order, seconds, DEADLINE_S, sum(faults.killed.values())),
     ):
         problems += check
     tell(seed, world, order, seconds, load, faults, len(problems))

@@ -85,7 +85,7 @@ def row(world: ChaosWorld) -> Iterator[str]:
         yield "L2 a finished promotion acted again"
 
 
-def ended(world: ChaosWorld, order: Order, seconds: float, limit: float) -> Iterator[str]:
+def ended(world: ChaosWorld, order: Order, seconds: float, limit: float, kills: int) -> Iterator[str]:
     """The promotion has ended, in time and in the only way that its candidate deserves."""
     promotion = world.found(order)
     if promotion is None or promotion.state == "running":
@@ -95,6 +95,11 @@ def ended(world: ChaosWorld, order: Order, seconds: float, limit: float) -> Iter
         yield f"L1 {order.promotion} took {seconds:.0f} s, its deadline is {limit:.0f} s"
     if order.breaks and promotion.state == "promoted":
         yield f"S7 {order.candidate.id} breaks and was promoted: {promotion.outcome}"
+    if not order.breaks and not kills and promotion.state != "promoted":
+        why = f"{promotion.state}: {promotion.outcome}"
+        yield f"{order.candidate.id} is good, nothing was killed, and it is {why}"
+    elif not order.breaks and promotion.state == "refused":
+        yield f"{order.candidate.id} is good and was refused: {promotion.outcome}"
     champion = release.row(world.store, MODEL).champion
     if (promotion.state == "promoted") != (champion == order.candidate.id):
         yield f"{order.promotion} is {promotion.state}, and {champion} is champion"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from tests.benchmarks.chaos import checks
 from tests.benchmarks.chaos.checks import requests
 from tests.benchmarks.chaos.load import Said
 
@@ -34,3 +36,25 @@ def test_nothing_asked_nothing_answered_and_a_lost_request_are_not() -> None:
 def test_no_answer_no_sentence_and_a_connection_lost_without_cause_are_not() -> None:
     for one in (other(-1), other(500), other(0, "ConnectError")):
         assert len(broken([FINE, one])) == 1
+
+
+@pytest.mark.parametrize(
+    ("breaks", "state", "kills", "problems"),
+    [
+        (False, "promoted", 0, 0),
+        (False, "error", 3, 0),  # a task may be killed too often
+        (False, "error", 0, 1),
+        (False, "refused", 3, 1),
+        (True, "refused", 0, 0),
+        (True, "promoted", 3, 1),
+    ],
+)
+def test_an_end_is_the_one_that_its_candidate_deserves(
+    monkeypatch: pytest.MonkeyPatch, breaks: bool, state: str, kills: int, problems: int
+) -> None:
+    champion = "new" if state == "promoted" else "old"
+    monkeypatch.setattr(checks.release, "row", lambda *_: SimpleNamespace(champion=champion))
+    ended = SimpleNamespace(state=state, outcome="so it is")
+    world: Any = SimpleNamespace(found=lambda _: ended, store=None)
+    order: Any = SimpleNamespace(promotion="p", breaks=breaks, candidate=SimpleNamespace(id="new"))
+    assert len(list(checks.ended(world, order, 10.0, 420.0, kills))) == problems
