@@ -117,6 +117,13 @@ class PodOperator(KubernetesPodOperator):
 
     def build_pod_request_obj(self, context: Any = None, *, dry_run: bool = False) -> Any:
         """The pod, by the provider's own builder, with this cluster's image, variables and secrets in it."""
+        self.prepare()
+        pod = super().build_pod_request_obj(context, dry_run=dry_run)
+        self.add_variables(pod.spec)
+        return pod
+
+    def prepare(self) -> None:
+        """Completes what the provider builds the pod from: image, template, namespace, node, labels."""
         here = self.pod_settings
         self.image = here.image(self.image or "")
         self.image_pull_policy = self.image_pull_policy or here.image_pull_policy or None
@@ -126,9 +133,6 @@ class PodOperator(KubernetesPodOperator):
             self.namespace = here.namespace.format(environment=environment)
         self.node_selector = self._node_selector(environment)
         self.labels = {name: make_safe_label_value(str(value)) for name, value in self.labels.items()}
-        pod = super().build_pod_request_obj(context, dry_run=dry_run)
-        self._add_variables(pod)
-        return pod
 
     def execute(self, context: Any) -> Any:
         """Runs the pod where this cluster's settings say."""
@@ -185,11 +189,12 @@ class PodOperator(KubernetesPodOperator):
             *(self.task_id, ended.seconds, ended.cpu_seconds, ended.peak_mib, limit),
         )
 
-    def _add_variables(self, pod: Any) -> None:
+    def add_variables(self, spec: Any) -> None:
+        """Puts this cluster's variables and secrets into the base container of a V1PodSpec."""
         from kubernetes.client import models as k8s
 
         here = self.pod_settings
-        for container in pod.spec.containers:
+        for container in spec.containers:
             if container.name != self.base_container_name:
                 continue
             own = {variable.name for variable in container.env or []}
@@ -221,7 +226,7 @@ class PodOperator(KubernetesPodOperator):
     def _raise_explained(self, error: Exception) -> NoReturn:
         from kubernetes.client import ApiException
 
-        pod = self.remote_pod or self.pod
+        pod = self.remote_pod or getattr(self, "pod", None)  # a Job has none before its pods are found
         if pod is None:
             raise error
         try:

@@ -21,6 +21,7 @@ from sevenfold_airflow.admit import AdmitOperator
 from sevenfold_airflow.approve import ApproveOperator
 from sevenfold_airflow.close import CloseOperator, FinishOperator
 from sevenfold_airflow.gate import GateSensor
+from sevenfold_airflow.nodes import NodesOperator
 from sevenfold_airflow.pod import PodOperator
 from sevenfold_airflow.promote import PromoteOperator
 
@@ -124,13 +125,14 @@ def admit() -> AdmitOperator:
 
 
 def activity(task_id: str, image: str = "activities", **more: Any) -> PodOperator:
-    """One activity as one pod: the program `activities.<environment>.<task_id>`.
+    """One activity as one pod, or as one a node: the program `activities.<environment>.<task_id>`.
 
     Args:
         image: which of the images in docker/ runs it.
         more: anything that a KubernetesPodOperator takes.
     """
     model, name = _here()
+    wanted = load_spec(model).resources_of(name, task_id)
     arguments: dict[str, Any] = {
         "task_id": task_id,
         "name": f"{model}-{name}-{task_id}".replace("_", "-"),
@@ -141,6 +143,8 @@ def activity(task_id: str, image: str = "activities", **more: Any) -> PodOperato
         "container_resources": _resources(load_spec(model), name, task_id),
         "pool": POOL,
     }
+    if wanted.nodes > 1:
+        return NodesOperator(nodes=wanted.nodes, **arguments | more)
     return PodOperator(**arguments | more)
 
 
