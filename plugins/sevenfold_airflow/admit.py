@@ -76,6 +76,7 @@ class AdmitOperator(BaseOperator):
             spec, store = load_spec(self.model), open_store()
             try:
                 require_known(self.dag, context["params"])
+                require_activities(self.dag, spec, self.environment)
                 promotion = admit(
                     store,
                     spec,
@@ -162,6 +163,17 @@ def require_known(dag: Any, given: Mapping[str, Any]) -> None:
     if unknown:
         known = ", ".join(sorted(dag.params))
         raise NotAdmitted(f"the form of {dag.dag_id} has no field {unknown[0]!r}; it has {known}")
+
+
+def require_activities(dag: Any, spec: ModelSpec, environment: str) -> None:
+    """Raises NotAdmitted for resources of an activity that the DAG lacks: its pod would get the defaults."""
+    named = {name.partition(".")[2] for name in spec.resources if name.startswith(f"{environment}.")}
+    unknown = sorted(named - set(dag.task_ids) - {"go_back"})  # the pod of the roll-back DAG is production's
+    if unknown:
+        raise NotAdmitted(
+            f"{spec.folder / 'model.yaml'} gives resources to {environment}.{unknown[0]}, which is no "
+            f"activity: {dag.dag_id} has {', '.join(sorted(dag.task_ids))}"
+        )
 
 
 def wish_of(spec: ModelSpec, params: Mapping[str, Any]) -> Wish:

@@ -13,8 +13,9 @@ from tests.rail_world import AS_OF, World
 
 from sevenfold.candidate import Candidate
 from sevenfold.promotion import Promotion
+from sevenfold.spec import Resources
 from sevenfold.store import Store
-from sevenfold_airflow.admit import AdmitOperator, NotAdmitted, Wish, find_subject
+from sevenfold_airflow.admit import AdmitOperator, NotAdmitted, Wish, find_subject, require_activities
 
 
 def admit(environment: str, run: str = "run-1", how: str = "asset_triggered", **params: Any) -> None:
@@ -179,6 +180,16 @@ def test_a_misspelt_field_is_refused_and_not_ignored(world: World) -> None:
     with pytest.raises(AirflowFailException, match="has no field 'sample_row'; it has sample_rows, seed"):
         task.execute(context(task, "run-1", params={"sample_row": 2000}, run_type="manual"))
     assert world.store.promotions("toy") == []
+
+
+def test_resources_of_an_activity_that_there_is_not_are_refused(world: World) -> None:
+    with DAG("toy.training", schedule=None) as dag:
+        AdmitOperator(task_id="admit", model="toy", environment="training")
+    given = {"training.admit": Resources(), "testing.train": Resources(), "training": Resources()}
+    require_activities(dag, world.spec.model_copy(update={"resources": given}), "training")
+    misspelt = world.spec.model_copy(update={"resources": {**given, "training.trian": Resources()}})
+    with pytest.raises(NotAdmitted, match=r"gives resources to training\.trian, which is no activity"):
+        require_activities(dag, misspelt, "training")
 
 
 def test_a_candidate_whose_gate_was_changed_meanwhile_is_not_even_begun(world: World) -> None:
