@@ -6,7 +6,9 @@ import pytest
 from pydantic import ValidationError
 from tests.sevenfold.evidence_world import candidate
 
-from sevenfold.candidate import Candidate
+from sevenfold.candidate import Candidate, hash_of_gates
+
+GATES = {"testing": "f" * 64}
 
 
 def test_the_id_is_the_model_and_a_hash_of_what_the_candidate_is() -> None:
@@ -22,7 +24,7 @@ def test_the_id_is_the_model_and_a_hash_of_what_the_candidate_is() -> None:
         {"data_snapshot": "other"},
         {"code_commit": "other"},
         {"image_digests": {"train": "sha256:1"}},
-        {"policy_hash": "other"},
+        {"gates": GATES, "policy_hash": hash_of_gates(GATES)},
         {"model": "dice"},
     ],
 )

@@ -78,7 +78,7 @@ def test_a_stall_and_failures_are_counted_from_the_schedule(tmp_path: Path) -> N
 
 
 def test_a_ramp_goes_as_far_as_the_service_can_follow(tmp_path: Path) -> None:
-    """A server that answers one request at a time, in 20 ms, carries 50 a second and not 200."""
+    """A server that answers one request at a time, in 20 ms, carries 50 a second and not 80."""
     one = threading.Lock()
 
     def slowly(now: float) -> int:
@@ -87,18 +87,18 @@ def test_a_ramp_goes_as_far_as_the_service_can_follow(tmp_path: Path) -> None:
         return 200
 
     with server(slowly) as url:
-        ramp = Schedule.ramp((20, 200, 400), 1.0)
+        ramp = Schedule.ramp((20, 80, 400, 800), 1.0)
         schedule = Schedule.steady(20, 0.5, name="usual").then(ramp)
         headers = {"x-key": "opensesame"}
         result = generate(
             url, KINDS[:1], schedule, folder=tmp_path, headers=headers, users=16, explore_from=0.5
         )
-    assert [step.start for step in schedule.steps] == pytest.approx([0.0, 0.5, 1.5, 2.5])
-    assert result.at_s.max() < 2.6, "it ends soon after it cannot follow"
-    usual, first, second = carried(result, schedule.steps[:3], limit_ms=300)
+    assert [step.start for step in schedule.steps] == pytest.approx([0.0, 0.5, 1.5, 2.5, 3.5])
+    assert result.at_s.max() < 4.4, "it ends soon after it cannot follow"
+    usual, first, second = carried(result, schedule.steps[:3], limit_ms=200)
     assert (usual.name, usual.rate, usual.requests) == ("usual", 20, 10)
     assert first.kept_up and first.throughput == pytest.approx(20, abs=6)
-    assert not second.kept_up and second.throughput < 60 and second.p95 > 300
+    assert not second.kept_up and second.throughput < 60 and second.p95 > 200
     assert knee([usual, first, second]) == 20
     page = load_page("A test", result, schedule.steps, 300, ["It is slow."])
     assert page.count("data:image/png") == 3 and "It is slow." in page and "usual" in page

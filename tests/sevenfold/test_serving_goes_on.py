@@ -122,6 +122,7 @@ def test_the_whole_pool_may_be_killed_and_callers_are_told_until_it_is_back(stac
         assert refused.status_code == 503
         assert refused.json()["error"]
         wait(lambda: client.post("/v2/models/tiny/infer", json=tiny.request(1)).is_success, 60)
+    wait(lambda: all(replica.ready for replica in stack.cluster.status()), 60)
 
 
 def test_requests_in_flight_are_told_by_replica(stack: Local) -> None:

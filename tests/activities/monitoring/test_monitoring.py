@@ -34,6 +34,8 @@ ROWS, LABELS = build(lambda line: None)
 class Live(World):
     """The small world with a champion in production since 19 February."""
 
+    report = False
+
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         (self.settings.models / MODEL / "alarm.yaml").write_text("min_rows: 200\nlook_back: 3\n")
@@ -70,7 +72,7 @@ class Live(World):
         """The activity `name` in the monitoring run `run`."""
         about = candidate or self.champion
         promotion = self.store.begin_promotion(
-            MODEL, "monitoring", run, about.id, as_of, "a test", {"report": False}, "tests"
+            MODEL, "monitoring", run, about.id, as_of, "a test", {"report": self.report}, "tests"
         )
         return Activity(name, promotion, self.store, self.settings)
 
@@ -92,7 +94,8 @@ class Live(World):
 
 
 @pytest.fixture
-def drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
+    """Without reports, which take most of a run's time."""
     world = Live(tmp_path)
     monkeypatch.setattr(answers, "FLUSH", timedelta(0))
     monkeypatch.setattr(
@@ -102,11 +105,11 @@ def drawing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Live:
 
 
 @pytest.fixture
-def live(drawing: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
-    """Without plots, which take most of a run's time."""
-    for activity in (monitor, drift):
-        monkeypatch.setattr(activity, "draw", lambda *_: None)
-    return drawing
+def drawing(live: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
+    """With plots; Evidently's page has a test of its own."""
+    live.report = True
+    monkeypatch.setattr(drift, "evidently", lambda *_: b"<html></html>")
+    return live
 
 
 def test_a_calm_month_is_measured_and_nothing_is_raised(

@@ -189,9 +189,7 @@ def test_as_many_processes_train_as_model_yaml_says(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(lineage, "code", lambda: lineage.Code("c" * 40, ()))
     two = toy.MODEL_YAML + "resources:\n  training.train: {processes: 2}\n"
-    monkeypatch.setattr(toy, "MODEL_YAML", two)
-    monkeypatch.setattr(toy.spec_in, "__defaults__", (two,))
-    world = ToyWorld(tmp_path)
+    world = ToyWorld(tmp_path, two)
     candidate = trained(world, "t-two")
     said = capsys.readouterr().out
     assert "by 2 processes" in said
