@@ -34,5 +34,12 @@ def test_image_takes_a_subset_of_the_requirements(image: str) -> None:
     assert wanted <= names(ROOT / "requirements.txt")
 
 
+@pytest.mark.parametrize("image", sorted(set(IMAGES) - {"airflow"}))
+def test_a_pod_writes_to_scratch_only(image: str) -> None:
+    text = (ROOT / "docker" / image / "Dockerfile").read_text()
+    for variable in ("HOME=/scratch", "TMPDIR=/scratch", "SEVENFOLD_HOME=/scratch/sevenfold"):
+        assert variable in text, f"the root file system of a pod is read-only, and {image} does not know"
+
+
 def test_the_server_image_has_no_training_libraries() -> None:
     assert not names(ROOT / "docker/server/requirements.txt") & {"torch", "mlflow", "pandas", "scikit-learn"}
