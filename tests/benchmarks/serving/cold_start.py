@@ -37,15 +37,8 @@ def measure() -> list[float]:
 def start(home: Path, candidate_id: str) -> float:
     """Seconds from the start of the process until it says that it is ready."""
     port = free()
-    command = [
-        sys.executable,
-        "-m",
-        "sevenfold.serving.server",
-        "--model",
-        MODEL,
-        "--candidate",
-        candidate_id,
-    ]
+    server = [sys.executable, "-m", "sevenfold.serving.server"]
+    command = [*server, "--model", MODEL, "--candidate", candidate_id, "--port", str(port)]
     environment = {
         "SEVENFOLD_HOME": str(home),
         "PYTHONPATH": str(REPOSITORY / "include"),
