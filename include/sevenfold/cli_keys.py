@@ -1,4 +1,4 @@
-"""The commands that hand out keys of the gateway, and change them while it serves."""
+"""The commands that hand out keys: the gateway's, changed while it serves, and those of a cluster."""
 
 from __future__ import annotations
 
@@ -39,3 +39,18 @@ def rotate_keys(
         gateway.keys.standing()
         before = "those made before have ended" if forget else "those made before stay valid"
         console.print(f"keys are signed by {signed_by}; {before}", markup=False)
+
+
+@app.command("cluster-secret")
+def cluster_secret(
+    of: Annotated[str, typer.Argument(help="an environment, or airflow")],
+    namespace: Annotated[str, typer.Option(help="empty: sevenfold-<environment>")] = "",
+) -> None:
+    """Print the Secret with the files that pods of one namespace need, for `kubectl apply --filename -`."""
+    import yaml
+
+    from sevenfold import cluster_secret as made
+    from sevenfold.settings import settings
+
+    with one_sentence():
+        print(yaml.safe_dump(made.cluster_secret(settings().secrets, of, namespace), sort_keys=False), end="")

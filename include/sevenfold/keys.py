@@ -1,7 +1,8 @@
 """Keys of the gateway: short signed tokens (JWT, ES256) that say who calls and what they may do.
 
-The private keys lie in one file of mode 600. The gateway gets the public halves only, so it can check tokens
-but make none. Rotation adds a key; tokens of the older ones stay valid until these are forgotten.
+The private keys lie in one file that only its owner can read. The gateway gets the public halves only, so it
+can check tokens but make none. Rotation adds a key; tokens of the older ones stay valid until these are
+forgotten.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sevenfold.errors import SevenfoldError
-from sevenfold.secrets import UnsafeSecrets, private_folder, write_private
+from sevenfold.secrets import UnsafeSecrets, is_private, mounted, private_folder, require_file, write_private
 
 SCOPES = ("predict", "feedback", "admin")
 """What a token may allow: ask for predictions, bring labels back, everything."""
@@ -68,13 +69,17 @@ class GatewayKeys:
         return jwt.encode(claims, key["private"], ALGORITHM, headers={"kid": key["kid"]})
 
     def standing(self) -> dict[str, str]:
-        """One lasting token a scope, kept in `gateway_tokens.json`; new after a rotation or near expiry."""
+        """One lasting token a scope, kept in `gateway_tokens.json`; new after a rotation or near expiry.
+
+        Where the folder is mounted read-only, new ones are kept by nobody and are as good.
+        """
         kid = self._keys()[-1]["kid"]
         with self._alone():
             kept = json.loads(self._tokens.read_text()) if self._tokens.exists() else {}
             if not all(_lasts(kept.get(scope), kid) for scope in SCOPES):
                 kept = {scope: self.token(f"local-{scope}", [scope], STANDING) for scope in SCOPES}
-                write_private(self._tokens, json.dumps(kept, indent=1))
+                if not mounted(self._folder):
+                    write_private(self._tokens, json.dumps(kept, indent=1))
         return {scope: str(kept[scope]) for scope in SCOPES}
 
     def jwks(self) -> dict[str, Any]:
@@ -85,8 +90,16 @@ class GatewayKeys:
         """Adds a key that signs from now on and returns its id; `forget` ends all tokens made before.
 
         The gateway takes it when it is told to refresh.
+
+        Raises:
+            UnsafeSecrets: the keys are mounted read-only.
         """
         self._keys()
+        if mounted(self._folder):
+            raise UnsafeSecrets(
+                f"{self._file} is mounted read-only: rotate the keys where they are kept, then apply the "
+                "Secret `sevenfold-files` anew"
+            )
         with self._alone():
             key = _new_key()
             kept = [] if forget else json.loads(self._file.read_text())
@@ -99,11 +112,12 @@ class GatewayKeys:
         Raises:
             UnsafeSecrets: the file can be read by others, or does not hold keys.
         """
-        if not self._file.exists():
+        if not self._file.exists() and not mounted(self._folder):
             with self._alone():
                 if not self._file.exists():
                     write_private(self._file, json.dumps([_new_key()], indent=1))
-        if self._file.stat().st_mode & 0o077:
+        require_file(self._file)
+        if not is_private(self._file):
             raise UnsafeSecrets(
                 f"{self._file} can be read by others: run chmod 600 {self._file}, and rotate the keys"
             )
@@ -118,6 +132,9 @@ class GatewayKeys:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
+        if mounted(self._folder):
+            yield
+            return
         with (self._folder / ".gateway.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -1,7 +1,8 @@
 """People who can be told apart: each signs with a key of their own, an SSH key for instance.
 
-The folder `people` beside the evidence's keys holds one public key a person. Who may write there decides who
-counts as a person, as with the trusted keys; nobody needs to hand over a private key.
+The folder `people` beside the evidence's keys holds one public key a person (on a cluster: `people.json`).
+Who may write there decides who counts as a person, as with the trusted keys; nobody needs to hand over a
+private key.
 """
 
 # mypy: disable-error-code="attr-defined"
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sevenfold import public_keys
 from sevenfold.errors import SevenfoldError
 from sevenfold.secrets import private_folder, write_private
 
@@ -93,16 +95,10 @@ class People:
         )
 
     def _keys(self) -> dict[str, Key]:
-        from securesystemslib.signer import SSlibKey
-
-        found: dict[str, Key] = {}
-        for path in sorted(self.folder.glob("*.json")):
-            try:
-                content = json.loads(path.read_text())
-                found[path.stem] = SSlibKey.from_dict(content.pop("keyid"), content)
-            except (ValueError, KeyError, TypeError) as error:
-                raise UnknownPerson(f"{path} holds no public key: {error}.") from error
-        return found
+        try:
+            return public_keys.read(self.folder)
+        except ValueError as error:
+            raise UnknownPerson(str(error)) from error
 
 
 def sign_as(content: Mapping[str, Any], private_key: bytes, passphrase: bytes | None = None) -> str:

@@ -1,4 +1,7 @@
-"""Passwords made at first start, kept in files that only their owner can read."""
+"""Passwords made at first start, kept in files that only their owner can read.
+
+On a cluster the files are a Secret's, mounted read-only: nothing is made there, and the pod's group may read.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,14 @@ def airflow_passwords(folder: Path) -> dict[str, str]:
 
 
 def _kept(path: Path, names: tuple[str, ...]) -> dict[str, str]:
-    private_folder(path.parent)
-    with (path.parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            write_private(path, json.dumps({name: secrets.token_urlsafe(12) for name in names}))
-    if path.stat().st_mode & 0o077:
+    if not mounted(path.parent):
+        private_folder(path.parent)
+        with (path.parent / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                write_private(path, json.dumps({name: secrets.token_urlsafe(12) for name in names}))
+    require_file(path)
+    if not is_private(path):
         raise UnsafeSecrets(
             f"{path} can be read by others: run chmod 600 {path}, and change what stands in it"
         )
@@ -47,10 +52,39 @@ def _kept(path: Path, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def private_folder(folder: Path) -> Path:
-    """Makes `folder` readable by its owner only."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    """Makes `folder` readable by its owner only; a Secret that is mounted read-only stays as it is."""
+    if not mounted(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
     return folder
+
+
+def mounted(path: Path) -> bool:
+    """Whether `path`, or the nearest folder above it, is on a read-only file system, as a pod's Secret is."""
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    return bool(os.statvfs(there).f_flag & os.ST_RDONLY)
+
+
+def is_private(path: Path) -> bool:
+    """Whether only its owner can read the file; one that is mounted read-only its group may read as well.
+
+    (A kubelet gives the files of a Secret to root and to the pod's group, mode 440.)
+    """
+    others = 0o027 if mounted(path) else 0o077
+    return not path.stat().st_mode & others
+
+
+def require_file(path: Path) -> None:
+    """Refuses a file that is missing where none can be made.
+
+    Raises:
+        UnsafeSecrets: with what to do.
+    """
+    if not path.exists():
+        raise UnsafeSecrets(
+            f"{path} is missing, and its folder is mounted read-only: put it into the namespace's Secret "
+            "`sevenfold-files` (`sevenfold cluster-secret` makes one)"
+        )
 
 
 def write_private(path: Path, content: str) -> None:

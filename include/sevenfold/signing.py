@@ -1,9 +1,9 @@
 """The keys that sign evidence: one private key made at first start, and the public keys that are trusted.
 
-The folder holds `signing.pem` (private, mode 600) and `trusted/<key id>.json` (public keys). With a
-`signer.json` there, {"uri": "awskms:<key>", "public": {...}}, a KMS signs and no private key lies on this
-machine; `use` (the command sign-with) writes it. To rotate, call `rotate`. What an earlier key signed stays
-valid in both cases.
+The folder holds `signing.pem` (private, mode 600) and `trusted/<key id>.json` (public keys; on a cluster one
+`trusted.json`, and signing.pem only where gates are judged). With a `signer.json` there, {"uri":
+"awskms:<key>", "public": {...}}, a KMS signs and no private key lies on this machine; `use` (the command
+sign-with) writes it. To rotate, call `rotate`. What an earlier key signed stays valid in both cases.
 """
 
 # mypy: disable-error-code="attr-defined"
@@ -17,8 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sevenfold import public_keys
 from sevenfold.errors import SevenfoldError
-from sevenfold.secrets import private_folder, write_private
+from sevenfold.secrets import is_private, mounted, private_folder, write_private
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer
@@ -76,16 +77,10 @@ class Keys:
         Raises:
             BadKey: a file in trusted/ holds no public key.
         """
-        from securesystemslib.signer import SSlibKey
-
-        keys: dict[str, Key] = {}
-        for path in sorted((self.folder / "trusted").glob("*.json")):
-            try:
-                content = json.loads(path.read_text())
-                name = content.pop("keyid")
-                keys[name] = SSlibKey.from_dict(name, content)
-            except (ValueError, KeyError, TypeError) as error:
-                raise BadKey(f"{path} holds no public key: {error}.") from error
+        try:
+            keys = {key.keyid: key for key in public_keys.read(self.folder / "trusted").values()}
+        except ValueError as error:
+            raise BadKey(str(error)) from error
         if (self.folder / "signing.pem").exists() or (self.folder / "signer.json").exists():
             keys[self.signer.public_key.keyid] = self.signer.public_key
         return list(keys.values())
@@ -136,7 +131,7 @@ class Keys:
         path = self.folder / "signing.pem"
         if not path.exists():
             self._create(replace=False)
-        if path.stat().st_mode & 0o077:
+        if not is_private(path):
             raise BadKey(f"{path} can be read by others: run chmod 600 {path}, then rotate the key.")
         try:
             signer = CryptoSigner(load_pem_private_key(path.read_bytes(), None))
@@ -148,6 +143,11 @@ class Keys:
         """A new key pair, whole or not at all; of two processes at first start one wins, unless `replace`."""
         from securesystemslib.signer import CryptoSigner
 
+        if mounted(self.folder):
+            raise BadKey(
+                f"{self.folder} is mounted read-only and has no private key: only who judges gates signs "
+                "evidence. If that is this process, put signing.pem into its Secret `sevenfold-files`."
+            )
         private_folder(self.folder)
         path = self.folder / "signing.pem"
         fresh = self.folder / f"fresh.{os.getpid()}.pem"

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from tests.sevenfold.evidence_world import public_key
 
+from sevenfold.cluster_secret import cluster_secret
+from sevenfold.errors import SevenfoldError
+from sevenfold.keys import GatewayKeys
+from sevenfold.people import People
 from sevenfold.secrets import AIRFLOW_USERS, UnsafeSecrets, airflow_passwords
+from sevenfold.signing import BadKey, Keys
 
 
 def test_made_at_first_start_and_kept(tmp_path: Path) -> None:
@@ -36,3 +47,84 @@ def test_a_broken_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "airflow.json").write_text(content)
     with pytest.raises(UnsafeSecrets, match="does not hold the passwords"):
         airflow_passwords(tmp_path)
+
+
+@pytest.fixture
+def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], Path]:
+    """A Secret as a kubelet mounts it: a read-only file system, files of mode 440, folders by its items."""
+
+    def mounted(secret: dict[str, Any]) -> Path:
+        folder = tmp_path / "mounted"
+        for name, content in secret["data"].items():
+            below = "evidence" if name in ("trusted.json", "people.json", "signing.pem") else ""
+            path = folder / below / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(base64.b64decode(content))
+            path.chmod(0o440)
+        for place in (folder, *folder.rglob("*")):
+            if place.is_dir():
+                place.chmod(0o550)
+        real = os.statvfs
+
+        def statvfs(path: Path) -> Any:
+            return SimpleNamespace(f_flag=os.ST_RDONLY) if Path(path).is_relative_to(folder) else real(path)
+
+        monkeypatch.setattr(os, "statvfs", statvfs)
+        return folder
+
+    return mounted
+
+
+def test_a_namespace_gets_what_it_needs_and_can_use_it_as_it_is_mounted(
+    tmp_path: Path, mount: Callable[[dict[str, Any]], Path]
+) -> None:
+    here = tmp_path / "secrets"
+    People(here / "evidence/people").add("ann", public_key("ann"))
+    in_training = cluster_secret(here, "training")
+    assert in_training["metadata"]["namespace"] == "sevenfold-training"
+    assert set(in_training["data"]) == {"trusted.json", "people.json"}, "training gets no private key"
+    assert set(cluster_secret(here, "airflow")["data"]) == {"trusted.json", "people.json", "signing.pem"}
+    with pytest.raises(SevenfoldError, match="nowhere is none of development"):
+        cluster_secret(here, "nowhere")
+
+    there = mount(cluster_secret(here, "staging"))
+    before = sorted(there.rglob("*"))
+    assert airflow_passwords(there) == airflow_passwords(here)
+    keys = GatewayKeys(there)
+    assert keys.standing() == GatewayKeys(here).standing()
+    assert keys.token("load", ["predict"])
+    evidence = Keys(there / "evidence")
+    assert [key.keyid for key in evidence.trusted] == [key.keyid for key in Keys(here / "evidence").trusted]
+    assert list(evidence.people._keys()) == ["ann"]
+    with pytest.raises(BadKey, match="mounted read-only and has no private key"):
+        _ = evidence.signer
+    with pytest.raises(UnsafeSecrets, match="rotate the keys where they are kept"):
+        keys.rotate()
+    assert sorted(there.rglob("*")) == before, "nothing is written to a Secret"
+
+
+def test_what_is_missing_in_a_mounted_secret_is_named(
+    tmp_path: Path, mount: Callable[[dict[str, Any]], Path]
+) -> None:
+    there = mount(cluster_secret(tmp_path / "secrets", "training"))
+    with pytest.raises(UnsafeSecrets, match=r"airflow\.json is missing, and its folder is mounted read-only"):
+        airflow_passwords(there)
+    with pytest.raises(UnsafeSecrets, match=r"gateway_keys\.json is missing"):
+        GatewayKeys(there).token("load", ["predict"])
+
+
+def test_a_mounted_secret_that_everybody_can_read_is_refused(
+    tmp_path: Path, mount: Callable[[dict[str, Any]], Path]
+) -> None:
+    there = mount(cluster_secret(tmp_path / "secrets", "airflow"))
+    assert Keys(there / "evidence").signer
+    (there / "evidence/signing.pem").chmod(0o444)
+    with pytest.raises(BadKey, match="can be read by others"):
+        _ = Keys(there / "evidence").signer
+
+
+def test_a_laptop_stays_strict(tmp_path: Path) -> None:
+    _ = Keys(tmp_path).signer
+    (tmp_path / "signing.pem").chmod(0o440)
+    with pytest.raises(BadKey, match="can be read by others"):
+        _ = Keys(tmp_path).signer
