@@ -9,19 +9,17 @@ those are split by request, as a canary splits them: what rows of one request ha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sevenfold.answers import FILE
+from sevenfold.answers import AccessLog
 from sevenfold.policy import Metric
 from sevenfold.rules.rate_ratio import over_dispersion
 from sevenfold.rules.rule import Unusable
@@ -152,28 +150,15 @@ def sentence(found: Spread, asked: Metric | None) -> str:
 
 
 def read_served(logs: Path, model: str, champion: str, slow_ms: float, since: datetime) -> list[Served]:
-    """The champion's live answers in the gateway's access log since a moment, in the order of the log."""
-    file, path = logs / FILE, f"/v2/models/{model}/infer"
-    if not file.exists():
-        return []
-    with file.open("rb") as lines:
-        return list(_served(lines, path, champion, slow_ms, since))
-
-
-def _served(
-    lines: Iterable[bytes], path: str, champion: str, slow_ms: float, since: datetime
-) -> Iterable[Served]:
-    for line in lines:
-        try:
-            entry: dict[str, Any] = orjson.loads(line)
-            if entry["path"].partition("?")[0] != path or entry["cluster"] != f"{champion}.live":
-                continue
-            at = datetime.fromisoformat(entry["t"]).astimezone(UTC)
-            status, milliseconds = int(entry["status"]), float(entry["us"] or 0) / 1e3
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
-            continue
-        if at >= since and entry.get("host"):
-            yield Served(at, entry["host"], status != 200, milliseconds > slow_ms)
+    """The champion's live answers in the gateways' access logs since a moment."""
+    return [
+        Served(one.at, one.replica, one.status != 200, one.milliseconds > slow_ms)
+        for one in AccessLog(logs, model, since=since).newest()
+        if one.path == f"/v2/models/{model}/infer"
+        and (one.candidate, one.purpose) == (champion, "live")
+        and one.replica
+        and one.at >= since
+    ]
 
 
 def _count(number: NDArray[np.int64], first: NDArray[np.bool_], bad: Floats) -> Floats:

@@ -1,6 +1,6 @@
-"""What callers got, by candidate: the gateway's access log counted in spans of time.
+"""What callers got, by candidate: the access logs of the gateways counted in spans of time.
 
-The prediction log knows only requests that were answered; the gateway's log also has those that were not.
+The prediction log knows only requests that were answered; a gateway's log also has those that were not.
 Envoy writes it up to a second late, so a span is counted a little after its end.
 """
 
@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from sevenfold import log_files
 from sevenfold.rollout import Arm
 
-FILE = "gateway-access.jsonl"
+FOLDER = "gateway-access"
+"""Below the folder of logs: each gateway's files (see log_files)."""
 FLUSH = timedelta(seconds=1.5)
 """After this a request that has been answered stands in the log."""
+CLOCKS = timedelta(minutes=1)
+"""By so much the clocks of gateways and of the disk that they share may differ."""
+_CHUNK = 1 << 20
+_ASLEEP_S = 3600.0
+"""A file that nobody has written to for so long is not opened to see whether it has grown."""
 
 
 @dataclass(frozen=True)
@@ -34,23 +43,36 @@ class Answer:
     milliseconds: float
     route: str
     path: str
+    replica: str = ""
+    """Where the replica that was asked last listens."""
 
 
 class AccessLog:
-    """Follows the gateway's access log of one model's inference requests, from the moment it is opened.
+    """Follows one model's inference requests in the access logs of all gateways, from when it is opened.
 
-    It begins `back` bytes before the end.
-
-    With `refused` it also has those that the gateway itself answered, whose candidate is empty: no key, or
-    nobody there to ask.
+    Args:
+        logs: the folder of all logs, `settings().logs`.
+        model: whose requests.
+        refused: those too that a gateway itself answered, whose candidate is empty: no key, or nobody there
+            to ask.
+        since: what was asked from then on too (and some of what was asked before).
+        most: bytes of what is there already that are read, the newest of each gateway.
     """
 
-    def __init__(self, logs: Path, model: str, *, refused: bool = False, back: int = 0) -> None:
-        self._file = logs / FILE
+    def __init__(
+        self,
+        logs: Path,
+        model: str,
+        *,
+        refused: bool = False,
+        since: datetime | None = None,
+        most: float = inf,
+    ) -> None:
+        self._folder = logs / FOLDER
         self._path = f"/v2/models/{model}/"
         self._refused = refused
-        self._position = max(0, self._size() - back)
-        self._rest = b""
+        self._positions = _positions(log_files.files(self._folder), since, most)
+        self._rest: dict[Path, bytes] = {}
         self._answers: list[Answer] = []
 
     def between(self, start: datetime, end: datetime) -> list[Answer]:
@@ -72,20 +94,27 @@ class AccessLog:
         self._read()
         return max((answer.at for answer in self._answers), default=None)
 
-    def _size(self) -> int:
-        return self._file.stat().st_size if self._file.exists() else 0
-
     def _read(self) -> None:
-        if self._size() < self._position:
-            self._position, self._rest = 0, b""  # a new file of the same name
-        if not self._file.exists():
-            return
-        with self._file.open("rb") as opened:
-            opened.seek(self._position)
-            read = opened.read()
-        self._position += len(read)
-        *lines, self._rest = (self._rest + read).split(b"\n")
-        self._answers += [answer for line in lines if (answer := self._parsed(line)) is not None]
+        for file in log_files.files(self._folder):
+            for line in self._lines(file):
+                if (answer := self._parsed(line)) is not None:
+                    self._answers.append(answer)
+
+    def _lines(self, file: Path) -> Iterator[bytes]:
+        """What has come into a file since the last time, in whole lines."""
+        position = self._positions.get(file, 0)
+        try:
+            about = file.stat()
+            if about.st_size == position and about.st_mtime < time.time() - _ASLEEP_S:
+                return
+            with file.open("rb") as opened:
+                opened.seek(position)
+                while read := opened.read(_CHUNK):
+                    *lines, self._rest[file] = (self._rest.get(file, b"") + read).split(b"\n")
+                    self._positions[file] = opened.tell()
+                    yield from lines
+        except FileNotFoundError:
+            return  # it was too old
 
     def _parsed(self, line: bytes) -> Answer | None:
         try:
@@ -100,7 +129,32 @@ class AccessLog:
             status, milliseconds = int(entry["status"]), float(entry["us"] or 0) / 1e3
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
             return None
-        return Answer(at, candidate, purpose, status, milliseconds, entry.get("route") or "", path)
+        return Answer(
+            at,
+            candidate,
+            purpose,
+            status,
+            milliseconds,
+            entry.get("route") or "",
+            path,
+            entry.get("host") or "",
+        )
+
+
+def _positions(files: list[Path], since: datetime | None, most: float) -> dict[Path, int]:
+    """Where to begin in each file that is there."""
+    found, left = {}, dict.fromkeys(map(log_files.writer, files), most)
+    for file in reversed(files):  # the newest of a writer first
+        try:
+            about = file.stat()
+        except FileNotFoundError:
+            continue  # it was too old
+        writer, wanted = log_files.writer(file), 0
+        if since is not None and about.st_mtime >= (since - CLOCKS).timestamp():
+            wanted = int(min(about.st_size, left[writer]))
+            left[writer] -= wanted
+        found[file] = about.st_size - wanted
+    return found
 
 
 def count(answers: list[Answer], slow_ms: float) -> dict[str, Arm]:

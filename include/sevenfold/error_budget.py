@@ -23,7 +23,7 @@ from sevenfold.tables import release_history
 
 WINDOW, LATELY = timedelta(days=30), timedelta(hours=1)
 MOST_BYTES = 64 << 20
-"""Of the gateway's log that are read: some 150,000 requests."""
+"""Of each gateway's log that are read: some 150,000 requests."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ def callers_answers(store: Store, logs: Path, model: str) -> list[Answer]:
     served = or_(history.c.champion.is_not(None), history.c.share > 0)
     with store.reading() as connection:
         since = connection.scalar(select(func.min(history.c.at)).where(history.c.model == model, served))
-    log = AccessLog(logs, model, refused=True, back=MOST_BYTES)
+    if since is None:
+        return []
+    log = AccessLog(logs, model, refused=True, since=since, most=MOST_BYTES)
     mine = [answer for answer in log.newest() if answer.path == f"/v2/models/{model}/infer"]
-    return [answer for answer in mine if since is not None and answer.at >= since]
+    return [answer for answer in mine if answer.at >= since]

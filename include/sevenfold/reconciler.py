@@ -90,9 +90,13 @@ def main() -> None:
     follower = Follower(store, here)
     scaling = threading.Thread(target=scale, args=(store, here, stop), daemon=True)
     scaling.start()
+    turned = 0.0
     while not stop.wait(EVERY_S):
         for model in models(here.models):
             follower.look(model)
+        if time.monotonic() - turned >= AGAIN_S:
+            turned = time.monotonic()
+            local_gateway().turn_logs()
         if not scaling.is_alive():
             sys.exit(1)  # its traceback is in the log; supervisord starts all of this again
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from tests.gate_case import live
 
 from sevenfold.aa import FEWEST, Served, by_replica, by_request, measure, read_served, sentence, spread
-from sevenfold.answers import FILE
+from sevenfold.answers import FOLDER
 from sevenfold.rules.rate_ratio import over_dispersion
 from sevenfold.rules.rule import Unusable
 
@@ -90,6 +91,11 @@ def test_all_rows_of_a_request_are_on_one_side() -> None:
     assert (spread("wrong_labels", alone).phi or 9.0) < 1.5
 
 
+def write(logs: Path, lines: Iterable[str]) -> None:
+    (logs / FOLDER).mkdir()
+    (logs / FOLDER / "here.a.jsonl").write_text("\n".join(lines) + "\n")
+
+
 def test_only_the_champions_live_answers_are_read(tmp_path: Path) -> None:
     line = {
         "t": "2026-11-23T00:00:01.000Z", "path": "/v2/models/toy/infer", "status": 200, "us": 5000,
@@ -104,7 +110,7 @@ def test_only_the_champions_live_answers_are_read(tmp_path: Path) -> None:
         line | {"t": "2026-11-22T00:00:01.000Z"},
         {"torn": 1},
     ]
-    (tmp_path / FILE).write_text("\n".join(map(json.dumps, lines)) + "\n{torn")
+    write(tmp_path, [*map(json.dumps, lines), "{torn"])
     (found,) = read_served(tmp_path, "toy", "toy-1", 100.0, BEGAN)
     assert (found.replica, found.error, found.slow) == ("127.0.0.1:9001", True, True)
     assert read_served(tmp_path / "none", "toy", "toy-1", 100.0, BEGAN) == []
@@ -148,7 +154,7 @@ def test_the_logs_of_a_champion_are_measured_as_they_are_written(tmp_path: Path)
         }
         for number in range(600)
     ]  # fmt: skip
-    (tmp_path / FILE).write_text("\n".join(map(json.dumps, gateway)) + "\n")
+    write(tmp_path, map(json.dumps, gateway))
     final = day + timedelta(days=20)
     found = {one.metric: one for one in measure(tmp_path, spec, "old", timedelta(seconds=2), BEGAN, final)}
     assert found["errors"].phi is not None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -38,8 +41,10 @@ def line(at: datetime, candidate: str | None = "a", status: int = 200, us: int =
     )
 
 
-def write(logs: Path, *lines: str, end: str = "\n") -> None:
-    with (logs / answers.FILE).open("a") as file:
+def write(logs: Path, *lines: str, end: str = "\n", gateway: str = "here", since: str = "a") -> None:
+    folder = logs / answers.FOLDER
+    folder.mkdir(exist_ok=True)
+    with (folder / f"{gateway}.{since}.jsonl").open("a") as file:
         file.write("\n".join(lines) + end)
 
 
@@ -78,14 +83,38 @@ def test_a_line_that_is_being_written_is_counted_when_it_is_whole(tmp_path: Path
     assert (answer.candidate, answer.purpose, answer.status, answer.milliseconds) == ("a", "live", 200, 0.9)
 
 
-def test_a_new_file_of_the_same_name_is_read_from_its_beginning(tmp_path: Path) -> None:
+def test_the_files_of_all_gateways_are_followed_from_one_to_the_next(tmp_path: Path) -> None:
     start = some_time_ago()
+    before, after = start - timedelta(seconds=1), start + timedelta(seconds=1)
     write(tmp_path, *[line(start)] * 5)
     log = AccessLog(tmp_path, MODEL)
-    (tmp_path / answers.FILE).write_text(line(start, "b") + "\n")
-    assert count(log.between(start - timedelta(seconds=1), start + timedelta(seconds=1)), 100) == {
-        "b": Arm(1)
-    }
+    torn = line(start, "e")
+    write(tmp_path, line(start, "b"))
+    write(tmp_path, torn[:30], end="")
+    write(tmp_path, line(start, "c"), gateway="there")
+    assert count(log.newest(), 100) == {"b": Arm(1), "c": Arm(1)}
+    write(tmp_path, line(start, "d"), since="b")
+    write(tmp_path, torn[30:])  # the gateway had not opened its new file yet
+    assert count(log.between(before, after), 100) == {"d": Arm(1), "e": Arm(1)}
+    (tmp_path / answers.FOLDER / "here.a.jsonl").unlink()
+    assert log.newest() == [], "what was too old has gone, and nothing is read twice"
+
+
+def test_what_is_there_is_read_back_from_a_moment_on_and_no_more_of_it_than_asked(tmp_path: Path) -> None:
+    start = some_time_ago()
+    long_ago = tmp_path / answers.FOLDER / "here.a.jsonl"
+    write(tmp_path, line(start - timedelta(hours=2), "old"))
+    os.utime(long_ago, (time.time() - 7200,) * 2)
+    write(tmp_path, line(start, "b"), line(start, "c"), since="b")
+    write(tmp_path, line(start, "d"), line(start, "e"), gateway="there", since="b")
+
+    def found(since: datetime, most: float = inf) -> set[str]:
+        return set(count(AccessLog(tmp_path, MODEL, since=since, most=most).newest(), 100))
+
+    assert found(start) == {"b", "c", "d", "e"}
+    assert found(start - timedelta(hours=3)) == {"old", "b", "c", "d", "e"}
+    assert found(start, most=len(line(start, "c")) + 5) == {"c", "e"}, "the newest of each gateway"
+    assert AccessLog(tmp_path, MODEL).newest() == []
 
 
 def test_no_gateway_no_answers(tmp_path: Path) -> None:

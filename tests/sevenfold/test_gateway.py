@@ -9,8 +9,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,8 +19,10 @@ import pytest
 from tests.sevenfold.serving import tiny
 from tests.sevenfold.serving.local import ONE, TWO, Load, Local, local, wait
 
+from sevenfold import answers
+from sevenfold.answers import AccessLog
 from sevenfold.cluster import Deployed, Deployment
-from sevenfold.gateway import GatewayRefused, StaleTraffic, Traffic
+from sevenfold.gateway import GatewayRefused, StaleTraffic, Traffic, logs
 from sevenfold.gateway.pools import Pools
 from sevenfold.gateway.routes import WEIGHTS, routes
 from sevenfold.serving import log
@@ -349,6 +352,36 @@ def test_keys_rotate_without_a_restart(stack: Local) -> None:
     assert stack.supervisor.program("gateway").pid == envoy
 
 
+def test_the_logs_go_on_in_new_files_under_load_and_nothing_is_lost_or_counted_twice(
+    stack: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split(stack)
+    folder = stack.settings.logs / answers.FOLDER
+    monkeypatch.setattr(answers, "FLUSH", timedelta(seconds=3))
+    access, began = AccessLog(stack.settings.logs, "tiny"), datetime.now(UTC).replace(microsecond=0)
+    time.sleep(1)  # what was asked in this second is not this test's
+    found = []
+
+    def files() -> list[Path]:
+        return [file for file in sorted(folder.iterdir()) if file.stat().st_size]
+
+    with Load(stack) as load:
+        wait(lambda: bool(files()))
+        stack.gateway.turn_logs()
+        assert len(files()) == 1, "neither old nor large"
+        for more in (2, 3):
+            load.wait(50)
+            with monkeypatch.context() as small:
+                small.setattr(logs, "LARGEST", 1)
+                stack.gateway.turn_logs()
+            wait(partial(lambda count: len(files()) == count, more))
+            found += access.newest()
+        load.wait(50)
+    assert load.failures == []
+    found += access.between(began, datetime.now(UTC))
+    assert sum(one.at >= began + timedelta(seconds=1) for one in found) == load.answers.total()
+
+
 def test_clients_cannot_pretend(stack: Local) -> None:
     split(stack)
     with stack.client() as client:
@@ -358,7 +391,7 @@ def test_clients_cannot_pretend(stack: Local) -> None:
     wait(lambda: identity in log.predictions(stack.settings.logs, "tiny")["request"].to_pylist())
     rows = log.predictions(stack.settings.logs, "tiny").to_pylist()
     assert next(row["arm"] for row in rows if row["request"] == identity) == "champion"
-    access = stack.settings.logs / "gateway-access.jsonl"
+    access = stack.settings.home / "gateway" / f"{answers.FOLDER}.jsonl"
     wait(lambda: identity in access.read_text())
     line = next(json.loads(line) for line in access.read_text().splitlines() if identity in line)
     assert line["client"] == "local-predict"
@@ -391,16 +424,16 @@ def test_each_key_has_its_own_limit(stack: Local, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(stack.gateway, "_rate", 5)
     stack.gateway.refresh()
     one, two = (stack.gateway.keys.token(name, ["predict"]) for name in ("one", "two"))
-    answers: list[httpx.Response] = []
+    got: list[httpx.Response] = []
     with stack.client() as client:
 
         def limited() -> bool:
-            answers.append(ask(client, authorization=f"Bearer {one}"))
-            return answers[-1].status_code == 429
+            got.append(ask(client, authorization=f"Bearer {one}"))
+            return got[-1].status_code == 429
 
         wait(limited)
-        assert answers[-1].json()["error"] == "the key asks too often"
-        assert answers[-1].headers["retry-after"] == "1"
+        assert got[-1].json()["error"] == "the key asks too often"
+        assert got[-1].headers["retry-after"] == "1"
         assert ask(client, authorization=f"Bearer {two}").status_code == 200
     monkeypatch.undo()
     stack.gateway.refresh()

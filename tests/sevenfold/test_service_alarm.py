@@ -87,7 +87,7 @@ def test_the_watchman_counts_the_public_route_and_what_nobody_answered(
 ) -> None:
     lost = iter([5.0, 5.0, 2.0])
     monkeypatch.setattr(service_alarm, "lost_lines", lambda ports: next(lost))
-    log = world.settings.logs / answers.FILE
+    log = world.settings.logs / answers.FOLDER / "here.a.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text(line(NOW, 503) * 500)
     world.store.set_clock(MODEL, NOW)
@@ -107,7 +107,7 @@ def test_answers_that_were_not_logged_stay_an_alert_for_the_whole_window(
 ) -> None:
     lost = iter([0.0, 7.0, 7.0, 7.0])
     monkeypatch.setattr(service_alarm, "lost_lines", lambda ports: next(lost))
-    log = world.settings.logs / answers.FILE
+    log = world.settings.logs / answers.FOLDER / "here.a.jsonl"
     log.parent.mkdir(parents=True)
     log.touch()
     world.store.set_clock(MODEL, NOW)

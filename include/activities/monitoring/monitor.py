@@ -75,7 +75,7 @@ def measure_errors(activity: Activity, reading: WeekReading, rows: pa.Table) -> 
     answered: in a replay that is not the time of the events.
     """
     first, last = (pc.min_max(rows["wall"])[end].as_py() for end in ("min", "max"))
-    log = WholeLog(activity.settings.logs, activity.promotion.model)
+    log = AccessLog(activity.settings.logs, activity.promotion.model, since=first)
     answers = log.between(first, last + timedelta(microseconds=1))
     arm = count(answers, slow_ms=float("inf")).get(reading.candidate)
     if arm is None:
@@ -90,14 +90,6 @@ def measure_errors(activity: Activity, reading: WeekReading, rows: pa.Table) -> 
         interval=reading.week.key,
         counts={"bad": arm.errors, "n": arm.requests},
     )
-
-
-class WholeLog(AccessLog):
-    """The gateway's access log from its beginning."""
-
-    def __init__(self, logs: Path, model: str) -> None:
-        super().__init__(logs, model)
-        self._position = 0
 
 
 def draw(activity: Activity, watch: Watch) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sevenfold import answers
 from sevenfold.gateway import routes
-from sevenfold.gateway.clusters import source
+from sevenfold.gateway.clusters import HEALTH, source
 from sevenfold.gateway.filters import TYPES
 
 Resource = dict[str, Any]
@@ -45,6 +46,8 @@ ACCESS = {
     "route": "%ROUTE_NAME%",
 }
 """The access log, one JSON line a request."""
+LOGS = (answers.FOLDER, HEALTH)
+"""What Envoy writes: a folder of logs each, and a link of that name to the file that is written now."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,11 @@ def bootstrap(admin: Path, folder: Path, stats_port: int) -> Resource:
     }
 
 
-def listener(host: str, port: int, folder: Path, logs: Path, encrypted: bool = False) -> Resource:
-    """The listener for callers: who asks is checked before where it goes is looked up."""
+def listener(host: str, port: int, folder: Path, links: Path, encrypted: bool = False) -> Resource:
+    """The listener for callers: who asks is checked before where it goes is looked up.
+
+    `links` is the folder of the links to the logs.
+    """
     manager = {
         "@type": _HTTP,
         "stat_prefix": "gateway",
@@ -131,7 +137,7 @@ def listener(host: str, port: int, folder: Path, logs: Path, encrypted: bool = F
                 "name": "envoy.access_loggers.file",
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
-                    "path": str(logs / "gateway-access.jsonl"),
+                    "path": str(links / f"{answers.FOLDER}.jsonl"),
                     "log_format": {"json_format": ACCESS},
                 },
             }

@@ -10,13 +10,15 @@ from sevenfold.serving.admission import arm
 
 Resource = dict[str, Any]
 
+HEALTH = "gateway-health"
+"""The log of replicas that are left out and come back."""
 SHADOW_LIMIT = 64
 """Requests to a shadow at one time. Without a limit a slow shadow gathers requests without end."""
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
 
 
-def cluster(pool: Pool, folder: Path, logs: Path) -> Resource:
-    """The Envoy cluster of `pool`, whose endpoints are read from `folder`."""
+def cluster(pool: Pool, folder: Path, links: Path) -> Resource:
+    """The Envoy cluster of `pool`, whose endpoints are read from `folder`. `links` leads to its log."""
     shadow = pool.purpose != "live" and arm(pool.purpose) == "shadow"
     return {
         "@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster",
@@ -30,7 +32,7 @@ def cluster(pool: Pool, folder: Path, logs: Path) -> Resource:
             "healthy_panic_threshold": {"value": 0},  # never sends to a replica that is known to be dead
             "close_connections_on_host_set_change": False,
         },
-        "health_checks": [_health_check(logs)],
+        "health_checks": [_health_check(links)],
         "circuit_breakers": {"thresholds": [_shadow_limits() if shadow else _limits()]},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -67,7 +69,7 @@ def source(file: Path) -> Resource:
     return {"resource_api_version": "V3", "path_config_source": {"path": str(file)}}
 
 
-def _health_check(logs: Path) -> Resource:
+def _health_check(links: Path) -> Resource:
     """A server that says 503 is out at once, one that says nothing after three checks: on a busy machine all
     of them are late at times, and the dead are ejected by their failures long before."""
     return {
@@ -83,7 +85,7 @@ def _health_check(logs: Path) -> Resource:
                 "name": "envoy.health_check.event_sinks.file",
                 "typed_config": {
                     "@type": f"{_EXTENSIONS}.health_check.event_sinks.file.v3.HealthCheckEventFileSink",
-                    "event_log_path": str(logs / "gateway-health.jsonl"),
+                    "event_log_path": str(links / f"{HEALTH}.jsonl"),
                 },
             }
         ],

@@ -55,14 +55,21 @@ class Envoy:
                 flights[port] = flights.get(port, 0) + _gauge(host, "rq_active")
         return flights
 
+    def reopen_logs(self) -> None:
+        """Has it open its logs by their names again, which may lead elsewhere now."""
+        self._ask("POST", "/reopen_logs")
+
     def _hosts(self) -> dict[str, list[Resource]]:
         told = json.loads(self._get("/clusters?format=json"))
         return {one["name"]: one.get("host_statuses", []) for one in told.get("cluster_statuses", [])}
 
     def _get(self, path: str) -> bytes:
+        return self._ask("GET", path)
+
+    def _ask(self, method: str, path: str) -> bytes:
         connection = UnixConnection(self._admin, limit=5.0)
         try:
-            connection.request("GET", path)
+            connection.request(method, path)
             return connection.getresponse().read()
         except (OSError, http.client.HTTPException) as error:
             raise EnvoyDown(f"Envoy does not answer at {self._admin}: {error}") from error

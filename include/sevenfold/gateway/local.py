@@ -6,8 +6,9 @@ import fcntl
 import json
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,19 @@ from urllib.parse import urlsplit
 
 from sevenfold.cluster import Deployed, local_cluster
 from sevenfold.errors import SevenfoldError
-from sevenfold.gateway.bootstrap import CERTIFICATE_FILE, Tls, bootstrap, certificate, filter_file, listener
+from sevenfold.gateway.bootstrap import (
+    CERTIFICATE_FILE,
+    LOGS,
+    Tls,
+    bootstrap,
+    certificate,
+    filter_file,
+    listener,
+)
 from sevenfold.gateway.clusters import cluster, endpoints, endpoints_file
-from sevenfold.gateway.envoy import Envoy, Resources, soon
+from sevenfold.gateway.envoy import Envoy, EnvoyDown, Resources, soon
 from sevenfold.gateway.filters import filters
+from sevenfold.gateway.logs import LinkedLog
 from sevenfold.gateway.pools import Pool, Pools
 from sevenfold.gateway.routes import routes
 from sevenfold.keys import GatewayKeys
@@ -58,7 +68,8 @@ class Gateway:
         self._settings, self._deployed = settings, deployed
         self._rate = settings.gateway_requests_per_second
         self._folder = private_folder(settings.home / "gateway")
-        self._logs = private_folder(settings.logs)
+        logs = private_folder(settings.logs)
+        self._logs = [LinkedLog(logs / name, self._folder / f"{name}.jsonl") for name in LOGS]
         self._files = Resources(private_folder(self._folder / "dynamic"))
         self._admin = socket_folder(settings.home) / "envoy.sock"
         self.envoy = Envoy(self._admin)
@@ -73,7 +84,8 @@ class Gateway:
         write_private(start, json.dumps(bootstrap(self._admin, self._files.folder, port + 1), indent=1))
         if tls := _tls(self._settings):
             self._files.put(CERTIFICATE_FILE, [certificate(tls)])
-        made = listener(host, port, self._files.folder, self._logs, encrypted=tls is not None)
+        self.turn_logs()
+        made = listener(host, port, self._files.folder, self._folder, encrypted=tls is not None)
         self._files.put("lds.json", [made])
         self.refresh()
         envoy = Path(sysconfig.get_path("scripts")) / "envoy"
@@ -115,6 +127,18 @@ class Gateway:
         with self._alone():
             self._publish(self._traffic())
 
+    def turn_logs(self) -> None:
+        """Ends a log that is large or as old as it may get; Envoy, if it runs, goes on in a new file.
+
+        Whoever keeps this gateway in step calls it every few seconds.
+        """
+        with self._alone():
+            for log in self._logs:
+                log.turn(datetime.now(UTC))
+            if not all(log.taken for log in self._logs):
+                with suppress(EnvoyDown):
+                    self.envoy.reopen_logs()
+
     def _publish(self, traffic: Mapping[str, Traffic]) -> None:
         """Writes what has changed, in the order in which Envoy can take it: who answers before who is asked,
         and who is asked no more before who has gone."""
@@ -122,7 +146,7 @@ class Gateway:
         for name, resource in filters(self.keys.jwks(), self._rate).items():
             self._files.put(filter_file(name), [resource])
         moved = [self._files.put(endpoints_file(pool), [endpoints(pool)]) for pool in pools.all]
-        new = [cluster(pool, self._files.folder, self._logs) for pool in pools.all]
+        new = [cluster(pool, self._files.folder, self._folder) for pool in pools.all]
         old = [one for one in self._held("cds.json") if one["name"] not in {pool.name for pool in pools.all}]
         self._put("cds.json", [*new, *old], _CLUSTERS_VERSION)
         if any(moved):

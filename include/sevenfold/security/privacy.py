@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 import orjson
 
-from sevenfold.answers import FILE as ACCESS_LOG
+from sevenfold import answers, log_files
+from sevenfold.gateway.bootstrap import LOGS as GATEWAY_LOGS
 from sevenfold.security.check import Check
 from sevenfold.spec import ModelSpec
 
@@ -32,6 +35,8 @@ ACCESS_FIELDS = frozenset(
 )
 """What the gateway writes of a request: who, what for, how it ended. Never what it said."""
 DAY_S = 86_400.0
+DELETED_S = 2 * DAY_S
+"""After this what is too old must be gone: a file has the lines of a day, and monitoring runs once a day."""
 
 
 def privacy(spec: ModelSpec, logs: Path, now: float | None = None) -> Check:
@@ -46,24 +51,30 @@ def privacy(spec: ModelSpec, logs: Path, now: float | None = None) -> Check:
     problems = [
         f"{_name(path, logs)} keeps {name} in plain" for path in files for name in _plain(path, rule.personal)
     ]
-    oldest = (time.time() if now is None else now) - rule.retention_days * DAY_S
-    old = [path for path in files if path.stat().st_mtime < oldest]
-    problems += [f"{_name(path, logs)} is older than {rule.retention_days} days" for path in old]
-    access = logs / ACCESS_LOG
-    fields = _fields(access)
-    problems += [f"{ACCESS_LOG} has the field {field}" for field in sorted(fields - ACCESS_FIELDS)]
-    looked_at = len(files) + access.is_file()
-    return Check("privacy_violations", "Logs keep the privacy rule", "files", looked_at, tuple(problems))
+    today = time.time() if now is None else now
+    too_old = today - rule.retention_days * DAY_S
+    for path in files:
+        if path.stat().st_mtime < too_old:
+            problems.append(f"{_name(path, logs)} is older than {rule.retention_days} days")
+        elif (first := _first(path)) is not None and first < too_old - DELETED_S:
+            problems.append(f"{_name(path, logs)} has lines that are older than {rule.retention_days} days")
+    for path in log_files.files(logs / answers.FOLDER):
+        said = sorted(_fields(path) - ACCESS_FIELDS)
+        problems += [f"{_name(path, logs)} has the field {field}" for field in said]
+    return Check("privacy_violations", "Logs keep the privacy rule", "files", len(files), tuple(problems))
 
 
 def logs_of(logs: Path, model: str) -> list[Path]:
-    """The files in which requests and labels of a model are kept."""
-    folders = (logs / "predictions" / model, logs / "feedback" / model)
+    """The files in which requests and labels of a model are kept, and the gateways', of all models."""
+    folders = (logs / "predictions" / model, logs / "feedback" / model, *(logs / n for n in GATEWAY_LOGS))
     return sorted(path for folder in folders for path in folder.rglob("*.jsonl"))
 
 
 def expire(spec: ModelSpec, logs: Path, now: float | None = None) -> list[Path]:
-    """Deletes the logs whose last line is older than the model's retention, and returns them."""
+    """Deletes the logs whose last line is older than the model's retention, and returns them.
+
+    Of what the gateways log for all models the shortest retention decides.
+    """
     oldest = (time.time() if now is None else now) - spec.privacy.retention_days * DAY_S
     gone = [path for path in logs_of(logs, spec.name) if path.stat().st_mtime < oldest]
     for path in gone:
@@ -85,10 +96,20 @@ def _plain(path: Path, personal: Iterable[str]) -> Iterator[str]:
     yield from sorted(wanted & {name for names in columns.values() for name in names})
 
 
+def _first(path: Path) -> float | None:
+    """When the first line with a time was written, in seconds since 1970; None if none has one."""
+    with path.open("rb") as opened:
+        for line in islice(opened, 2):  # the first may name the columns
+            try:
+                entry = orjson.loads(line)
+                return datetime.fromisoformat(entry.get("w") or entry["t"]).timestamp()
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+    return None
+
+
 def _fields(path: Path) -> set[str]:
-    """The fields of the newest lines of the access log."""
-    if not path.is_file():
-        return set()
+    """The fields of the newest lines of an access log."""
     with path.open("rb") as opened:
         opened.seek(max(0, path.stat().st_size - 65_536))
         lines = opened.read().split(b"\n")[1:-1]

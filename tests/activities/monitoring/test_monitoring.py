@@ -219,7 +219,9 @@ def test_errors_are_counted_where_the_callers_saw_them(live: Live) -> None:
     inside = answered[0]
     log = [line(inside, 200)] * 18 + [line(inside, 503)] * 2 + [line(inside, 503, "other-model")] * 5
     log += [line(moment, 503) for moment in wall]
-    (live.settings.logs / answers.FILE).write_text("".join(log))
+    folder = live.settings.logs / answers.FOLDER
+    folder.mkdir()
+    (folder / "here.a.jsonl").write_text("".join(log))
     monitor.main(live.step("monitor"))
     found = [one for one in live.store.measurements(f"{MODEL}/monitoring/r1") if one.metric == "error_rate"]
     of_week = {one.interval: one for one in found}[Week(TURN).key]

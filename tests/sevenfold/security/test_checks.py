@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.activities.small_world import made
 from tests.toy import spec_in
 
+from sevenfold import answers
+from sevenfold.gateway.clusters import HEALTH
 from sevenfold.keys import GatewayKeys
 from sevenfold.secrets import airflow_passwords
 from sevenfold.security import dependencies, leaks, modelfile, privacy
@@ -157,19 +160,30 @@ def test_what_logs_must_not_keep_is_found_and_too_old_logs_go(tmp_path: Path, sp
     logs = tmp_path / "logs"
     logged(logs, "1.jsonl", ["width"])
     access = dict.fromkeys(privacy.ACCESS_FIELDS, "x")
-    (logs / privacy.ACCESS_LOG).write_text(f"{json.dumps(access)}\n" * 3)
+    gateway = logs / answers.FOLDER / "here.a.jsonl"
+    gateway.parent.mkdir()
+    gateway.write_text(f"{json.dumps(access)}\n" * 3)
     assert privacy.privacy(spec, logs).problems == ()
 
     logged(logs, "2.jsonl", ["height", "width"])
     old = logged(logs, "3.jsonl", ["width"], days_ago=31)
-    (logs / privacy.ACCESS_LOG).write_text(f"{json.dumps(access | {'body': 'x'})}\n" * 3)
+    gateway.write_text(f"{json.dumps(access | {'body': 'x'})}\n" * 3)
+    asleep = logs / HEALTH / "there.a.jsonl"
+    asleep.parent.mkdir()
+    asleep.touch()
+    os.utime(asleep, (asleep.stat().st_mtime - 31 * privacy.DAY_S,) * 2)
+    began = datetime.now(UTC) - timedelta(days=33)
+    endless = logs / answers.FOLDER / "there.a.jsonl"
+    endless.write_text(f"{json.dumps(access | {'t': began.isoformat()})}\n" * 3)
     check = privacy.privacy(spec, logs)
     assert set(check.problems) == {
         "predictions/toy/toy-1/2.jsonl keeps height in plain",
         "predictions/toy/toy-1/3.jsonl is older than 30 days",
-        "gateway-access.jsonl has the field body",
+        "gateway-access/here.a.jsonl has the field body",
+        "gateway-health/there.a.jsonl is older than 30 days",
+        "gateway-access/there.a.jsonl has lines that are older than 30 days",
     }
-    assert check.looked_at == 4
-    assert privacy.expire(spec, logs) == [old]
-    assert not old.exists()
+    assert check.looked_at == 6
+    assert set(privacy.expire(spec, logs)) == {old, asleep}
+    assert not old.exists() and gateway.exists() and endless.exists()
     assert privacy.expire(spec, logs) == []
