@@ -25,6 +25,7 @@ import psutil  # type: ignore[import-untyped]
 
 from sevenfold.errors import SevenfoldError
 from sevenfold.secrets import private_folder, write_private
+from sevenfold.settings import REPOSITORY
 from sevenfold.sockets import UnixConnection, socket_folder
 
 RUNNING, STARTING = "RUNNING", "STARTING"
@@ -118,11 +119,12 @@ class Supervisor:
             configuration = self._run / "supervisord.conf"
             write_private(configuration, self._configuration())
             done = subprocess.run(
-                [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)],
+                [sys.executable, "-m", "sevenfold.supervisord", "-c", str(configuration)],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 cwd=self.home,
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY / "include")},
                 start_new_session=True,
                 check=False,
             )

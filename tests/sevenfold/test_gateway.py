@@ -214,15 +214,19 @@ def test_scaling_under_load_loses_nothing(stack: Local) -> None:
     assert load.failures == []
 
 
-def test_a_killed_gateway_is_back_with_the_last_split(stack: Local) -> None:
+def test_a_killed_gateway_is_back_with_the_last_split_from_its_first_request(stack: Local) -> None:
+    split(stack)
     split(stack, TWO, None)
-    os.kill(stack.supervisor.program("gateway").pid, signal.SIGKILL)
-    killed = time.monotonic()
-    wait(stack.gateway.envoy.running, 30)
-    back = time.monotonic() - killed
-    with stack.client() as client:
-        assert {ask(client).headers["x-candidate"] for _ in range(20)} == {TWO}
-    assert back < 10  # alone on a machine 1.2 s: supervisord looks once a second
+    with Load(stack) as load:
+        load.wait(50)
+        load.answers.clear()
+        os.kill(stack.supervisor.program("gateway").pid, signal.SIGKILL)
+        killed = time.monotonic()
+        wait(lambda: load.answers.total() > 100, 30)
+        back = time.monotonic() - killed
+    assert set(load.answers) == {TWO}
+    assert not [said for said in load.failures if said[0].isdigit()]  # it never answers before it can
+    assert back < 10  # alone on a machine 0.4 s; how long exactly is measured in benchmarks/faults
 
 
 def test_an_older_generation_comes_too_late(stack: Local) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -63,6 +64,24 @@ def test_a_program_runs_restarts_and_goes(supervisor: Supervisor) -> None:
     assert supervisor.status() == []
     with pytest.raises(UnknownProgram, match="no program 'sleeper'"):
         supervisor.restart("sleeper")
+
+
+def test_who_dies_is_started_again_at_once(supervisor: Supervisor, tmp_path: Path) -> None:
+    born = tmp_path / "born"
+    supervisor.add(Program("mortal", ("/bin/sh", "-c", f"echo $$ >> {born}; exec sleep 1000"), startsecs=0))
+
+    def generations() -> list[int]:
+        """Read from the file: supervisord looks after its programs whenever it is asked something."""
+        return [int(line) for line in born.read_text().split()] if born.exists() else []
+
+    pauses = []
+    for number in range(1, 6):
+        wait(lambda number=number: len(generations()) == number)  # type: ignore[misc]
+        died = time.monotonic()
+        os.kill(generations()[-1], signal.SIGKILL)
+        wait(lambda number=number: len(generations()) > number)  # type: ignore[misc]
+        pauses.append(time.monotonic() - died)
+    assert min(pauses) < 0.8, pauses  # supervisord by itself takes a second each time
 
 
 def test_words_and_variables_arrive_as_they_were_given(supervisor: Supervisor) -> None:

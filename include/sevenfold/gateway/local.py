@@ -40,6 +40,9 @@ from sevenfold.traffic import Traffic
 
 TAKEN_LIMIT_S = 10.0
 HEALTHY_LIMIT_S = 5.0
+NEVER_GIVEN_UP = 1000
+"""Starts in a row, each a second later than the one before: without a gateway nobody is served, and what it
+fails at, such as a port that somebody has taken, may be over any time."""
 _ROUTES_VERSION = "http.gateway.rds.gateway.version_text"
 _CLUSTERS_VERSION = "cluster_manager.cds.version_text"
 
@@ -92,7 +95,14 @@ class Gateway:
         command = [str(envoy), "-c", str(start), "--concurrency", "1", "--disable-hot-restart"]
         command += ["--reject-unknown-dynamic-fields", "--file-flush-interval-msec", "1000"]
         command += ["--drain-time-s", "5", "--log-level", "warning"]
-        return Program("gateway", tuple(command), directory=self._folder, stopwaitsecs=10, priority=100)
+        return Program(
+            "gateway",
+            tuple(command),
+            directory=self._folder,
+            startretries=NEVER_GIVEN_UP,
+            stopwaitsecs=10,
+            priority=100,
+        )
 
     def apply(self, traffic: Traffic) -> None:
         """Makes Envoy serve `traffic`, and returns when it does; the same one again changes nothing.
