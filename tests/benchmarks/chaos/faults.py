@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import threading
@@ -14,6 +13,7 @@ from contextlib import suppress
 
 import psutil
 from tests.benchmarks.chaos.world import ChaosWorld
+from tests.benchmarks.victims import NotOurs, send
 
 from sevenfold.cluster import local_cluster
 from sevenfold.supervision import Supervisor, UnknownProgram
@@ -53,12 +53,12 @@ class Faults:
     def _run(self) -> None:
         while not self._stop.wait(self._random.uniform(*PAUSE_S)):
             kind = self._random.choice(sorted(self._kinds))
-            with suppress(OSError, psutil.Error, UnknownProgram):
+            with suppress(OSError, psutil.Error, UnknownProgram, NotOurs):
                 found = self._kinds[kind]()
                 if found:
                     if kind == "gateway":
                         self.gateway_killed.append(time.time())
-                    os.kill(self._random.choice(found), signal.SIGKILL)
+                    send(signal.SIGKILL, self._random.choice(found), self._world.settings.home)
                     self.killed[kind] += 1
 
     def _replicas(self) -> list[int]:
