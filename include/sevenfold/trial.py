@@ -15,12 +15,15 @@ from sevenfold.activity import Activity
 from sevenfold.cluster import Deployment, local_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import Gateway, local_gateway
+from sevenfold.gateway.envoy import soon
 from sevenfold.release_row import ReleaseRow, SlotBusy
 
 TERMINATED = 128 + signal.SIGTERM
 SLOT_LIMIT_S = 600.0
 """As long as a roll-out takes that is not stuck."""
 SLOT_POLL_S = 1.0
+GATEWAY_BACK_S = 5.0
+"""More than twice as long as a gateway that has died takes to be back."""
 
 
 class GatewayDown(SevenfoldError):
@@ -124,13 +127,15 @@ def ends_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def require_gateway(activity: Activity, gateway: Gateway | None = None) -> None:
-    """Returns when the gateway answers; this machine's by default.
+def require_gateway(
+    activity: Activity, gateway: Gateway | None = None, within: float = GATEWAY_BACK_S
+) -> None:
+    """Returns when the gateway answers, this machine's by default: one that has died is soon back.
 
     Raises:
-        GatewayDown: it does not.
+        GatewayDown: it does not within so many seconds.
     """
-    if not (gateway or local_gateway()).envoy.running():
+    if not soon((gateway or local_gateway()).envoy.running, within, every=0.1):
         where = activity.settings.gateway_url
         raise GatewayDown(f"the gateway at {where} does not run: start the stack with make up")
 

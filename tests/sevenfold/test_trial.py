@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from sevenfold import trial
 from sevenfold.release_row import SlotBusy
-from sevenfold.trial import Target, claim_slot, ends_in_order
+from sevenfold.trial import GatewayDown, Target, claim_slot, ends_in_order
 
 
 def activity() -> tuple[SimpleNamespace, list[str]]:
@@ -64,3 +65,13 @@ def test_where_a_target_answers() -> None:
     target = Target("http://127.0.0.1:1", "/staging/v2/models/m", "key")
     assert target.url == "http://127.0.0.1:1/staging/v2/models/m"
     assert target.headers["authorization"] == "Bearer key"
+
+
+def test_a_gateway_that_has_just_died_is_waited_for_and_one_that_is_not_there_is_told() -> None:
+    answers = iter([False, False, True])
+    back: Any = SimpleNamespace(envoy=SimpleNamespace(running=lambda: next(answers)))
+    activity: Any = SimpleNamespace(settings=SimpleNamespace(gateway_url="http://127.0.0.1:1"))
+    trial.require_gateway(activity, back)
+    gone: Any = SimpleNamespace(envoy=SimpleNamespace(running=lambda: False))
+    with pytest.raises(GatewayDown, match=r"the gateway at http://127\.0\.0\.1:1 does not run"):
+        trial.require_gateway(activity, gone, within=0)

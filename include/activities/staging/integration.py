@@ -215,7 +215,7 @@ def see_gateway(checks: Checks, mirror: Mirror, server: Server) -> None:
     gateway = mirror.local_gateway(server.port)
     checks.see("gateway", DOWN, "callers are refused at once", refused)
     step = mirror.step("integration", "staging", mirror.real.promotion.as_of)
-    needs_it = refusal(lambda: require_gateway(step, gateway), mirror.settings.gateway_url)
+    needs_it = refusal(lambda: require_gateway(step, gateway, within=0), mirror.settings.gateway_url)
     checks.see("gateway", DOWN, "an activity that needs it says so", needs_it)
     checks.see("gateway", DOWN, "the servers behind it go on", server.answers)
 

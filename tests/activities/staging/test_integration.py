@@ -115,7 +115,7 @@ def test_a_world_in_which_others_are_wrong_is_found(
     monkeypatch.setattr(integration, "require_up", lambda _: setattr(others, "scheduler", "unhealthy"))
     monkeypatch.setattr(MlflowAliases, "apply", lambda *_: None)
     monkeypatch.setattr(AirflowClient, "asset_event", lambda *_: None)
-    monkeypatch.setattr(integration, "require_gateway", lambda *_: None)
+    monkeypatch.setattr(integration, "require_gateway", lambda *_, **__: None)
     monkeypatch.setattr(integration.EvidenceDatabase, "cut", lambda _: None)
     integration.main(activity)
     page = page_of(live, activity)
