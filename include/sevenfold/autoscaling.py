@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sevenfold import release
-from sevenfold.cluster import Deployed, LocalCluster
+from sevenfold.cluster import Cluster, Deployed, Endpoint
 from sevenfold.serving.admission import LIVE
 from sevenfold.spec import load_spec
 from sevenfold.store import Store
@@ -117,8 +117,8 @@ class Scaler:
     def __init__(
         self,
         store: Store,
-        cluster: LocalCluster,
-        in_flight: Callable[[], Mapping[int, int]],
+        cluster: Cluster,
+        in_flight: Callable[[], Mapping[Endpoint, int]],
         scale: Callable[[str], Scale | None],
         clock: Callable[[], float] = time.monotonic,
         window_s: float = WINDOW_S,
@@ -128,7 +128,7 @@ class Scaler:
         Args:
             store: has the release rows.
             cluster: the replicas.
-            in_flight: requests in flight now, by port on loopback.
+            in_flight: requests in flight now, by where a replica answers.
             scale: the bounds of a model; None: its number of replicas is not touched.
             clock: seconds.
             window_s: see `Autoscaler`, as calm_s.
@@ -142,7 +142,8 @@ class Scaler:
 
     def look(self, model: str) -> list[str]:
         """One look at one model; a sentence for everything that it changed."""
-        live = [one for one in self._cluster.deployments(model) if one.slot in LIVE and one.ports]
+        found = (one for slot in LIVE for one in self._cluster.deployments(model, slot))
+        live = [one for one in found if one.endpoints]
         return [*self._remove_unneeded(model, live), *self._revive(model, live), *self._fit(model, live)]
 
     def _revive(self, model: str, live: list[Deployed]) -> list[str]:
@@ -150,7 +151,7 @@ class Scaler:
         if now - self._revived.get(model, -REVIVE_S) >= REVIVE_S:
             self._revived[model] = now
             for deployed in filter(self._cluster.given_up, live):
-                self._cluster.scale(model, deployed.slot, len(deployed.ports), deployed.candidate)
+                self._cluster.scale(model, deployed.slot, len(deployed.endpoints), deployed.candidate)
                 said.append(
                     f"{deployed.candidate} as {deployed.slot}: what had been given up was started again"
                 )
@@ -164,7 +165,7 @@ class Scaler:
             decider = self._deciding.get(deployed.key)
             if decider is None or decider.scale != scale:
                 decider = self._deciding[deployed.key] = Autoscaler(scale, *self._windows)
-            now, flying = len(deployed.ports), sum(flights.get(port, 0) for port in deployed.ports)
+            now, flying = len(deployed.endpoints), sum(flights.get(one, 0) for one in deployed.endpoints)
             number = decider.decide(self._clock(), now, flying)
             if number != now:
                 self._cluster.scale(model, deployed.slot, number, deployed.candidate)

@@ -49,14 +49,14 @@ def down() -> None:
 def status() -> None:
     """What runs where, what production serves, and what waits for a person."""
     from sevenfold import overview, release
-    from sevenfold.cluster import local_cluster
+    from sevenfold.cluster import open_cluster
     from sevenfold.gateway import local_gateway
     from sevenfold.spec import models
     from sevenfold.store import open_store
     from sevenfold.supervision import Supervisor
 
     with one_sentence():
-        supervisor, cluster, gateway = Supervisor(settings().home), local_cluster(), local_gateway()
+        supervisor, cluster, gateway = Supervisor(settings().home), open_cluster(), local_gateway()
         running = supervisor.running()
         replicas = cluster.status() if running else []
         parts = Table("part", "state", "process", "up", box=None)
@@ -74,7 +74,7 @@ def status() -> None:
                 console.print(
                     f"  {row.candidate} gets {row.share:.0%} of the traffic and sees {row.mirror:.0%}"
                 )
-            table = Table("candidate", "slot", "requests", "port", "state", "up", "in flight", box=None)
+            table = Table("candidate", "slot", "requests", "address", "state", "up", "in flight", box=None)
             mine = [replica for replica in replicas if replica.model == model]
             for line in overview.replicas(mine, gateway.traffic(model), in_flight, time.time()):
                 table.add_row(*line)
@@ -139,13 +139,13 @@ def promote(
 @app.command()
 def rollback(model: Model, reason: Reason) -> None:
     """Take a canary off, or without one go back to the champion before; also with Airflow down."""
-    from sevenfold.cluster import local_cluster
+    from sevenfold.cluster import open_cluster
     from sevenfold.going_back import go_back, tidy
     from sevenfold.spec import load_spec
     from sevenfold.store import open_store
 
     with one_sentence():
-        spec, cluster = load_spec(model), local_cluster()
+        spec, cluster = load_spec(model), open_cluster()
         row = go_back(open_store(), cluster, model, by=me(), reason=reason, say=_tell)
         tidy(cluster, model, row, spec.serving.replicas, _tell)
         _tell(f'no candidate is promoted until you say make resume MODEL={model} REASON="..."')

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from sqlalchemy import select
 
 from sevenfold import release
-from sevenfold.cluster import Deployed, Deployment, LocalCluster, ready
+from sevenfold.cluster import Cluster, Deployed, Deployment
 from sevenfold.gateway import local_gateway
 from sevenfold.reconcile import reconcile
 from sevenfold.release_row import NothingBefore, ReleaseRow
@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 
 def go_back(
     store: Store,
-    cluster: LocalCluster,
+    cluster: Cluster,
     model: str,
     *,
     by: str,
@@ -61,41 +61,39 @@ def go_back(
     return row
 
 
-def _take_back(store: Store, cluster: LocalCluster, row: ReleaseRow, by: str, reason: str, say: Say) -> None:
+def _take_back(store: Store, cluster: Cluster, row: ReleaseRow, by: str, reason: str, say: Say) -> None:
     if row.champion is None or row.previous is None:
         raise NothingBefore(f"{row.model} is served by {row.champion or 'nobody'}, and nobody was before.")
     _start_if_gone(cluster, row.model, row.previous, say)
     release.roll_back(store, row.model, by=by, reason=reason, champion=row.champion)
 
 
-def tidy(
-    cluster: LocalCluster, model: str, row: ReleaseRow, replicas: int, say: Say = lambda line: None
-) -> None:
+def tidy(cluster: Cluster, model: str, row: ReleaseRow, replicas: int, say: Say = lambda line: None) -> None:
     """Brings the champion to its number of replicas, and removes live ones that the row does not name."""
     needed = {row.champion, row.previous, row.candidate}
     if not cluster.running():
         return
     for deployed in _live(cluster, model):
-        if deployed.candidate == row.champion and deployed.ports:
-            number = max(replicas, len(deployed.ports))
+        if deployed.candidate == row.champion and deployed.endpoints:
+            number = max(replicas, len(deployed.endpoints))
             cluster.deploy(Deployment(model, deployed.candidate, deployed.slot, number))
         elif deployed.candidate not in needed:
             cluster.remove(model, deployed.slot, deployed.candidate)
             say(f"removed {deployed.candidate}")
 
 
-def _start_if_gone(cluster: LocalCluster, model: str, candidate: str, say: Say) -> None:
+def _start_if_gone(cluster: Cluster, model: str, candidate: str, say: Say) -> None:
     """Normally the champion before is there, without traffic: one look is all. Else one replica is enough."""
-    there = [one for one in _live(cluster, model) if one.candidate == candidate and one.ports]
-    if not cluster.running() or any(ready(port, candidate) for one in there for port in one.ports):
+    there = [one for one in _live(cluster, model) if one.candidate == candidate and one.endpoints]
+    if not cluster.running() or any(cluster.ready(one) for one in there):
         return
-    slot, number = (there[0].slot, len(there[0].ports)) if there else ("champion", 1)
+    slot, number = (there[0].slot, len(there[0].endpoints)) if there else ("champion", 1)
     say(f"starting {candidate} again")
     cluster.deploy(Deployment(model, candidate, slot, number))
 
 
-def _live(cluster: LocalCluster, model: str) -> list[Deployed]:
-    return [deployed for deployed in cluster.deployments(model) if deployed.slot in LIVE]
+def _live(cluster: Cluster, model: str) -> list[Deployed]:
+    return [deployed for slot in LIVE for deployed in cluster.deployments(model, slot)]
 
 
 def _done(store: Store, model: str, by: str) -> bool:

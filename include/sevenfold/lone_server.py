@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from sevenfold.cluster import PORTS, SERVER, is_free
+from sevenfold.cluster.local import PORTS, SERVER, is_free
 from sevenfold.errors import SevenfoldError
 
 START_S = 60.0

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sevenfold.activity import Activity
-from sevenfold.cluster import PORTS, Deployed, is_free
+from sevenfold.cluster import Deployed, Endpoint
+from sevenfold.cluster.local import PORTS, is_free
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import Gateway
 from sevenfold.gateway.envoy import soon
@@ -93,7 +94,7 @@ class Mirror:
     def local_gateway(self, *ports: int) -> Gateway:
         """Its gateway with replicas on these ports, whether or not its Envoy runs."""
         model, candidate = self.candidate.model, self.candidate.id
-        return Gateway(self.settings, lambda: [Deployed(model, candidate, "champion", ports)])
+        return Gateway(self.settings, lambda: [_champion(model, candidate, ports)])
 
     @contextmanager
     def gateway(self, *ports: int) -> Iterator[Gateway]:
@@ -105,12 +106,16 @@ class Mirror:
             MirrorBroken: it does not start.
         """
         model, candidate = self.candidate.model, self.candidate.id
-        with own_gateway(self.settings, [Deployed(model, candidate, "champion", ports)]) as gateway:
+        with own_gateway(self.settings, [_champion(model, candidate, ports)]) as gateway:
             if gateway.traffic(model) is None:
                 gateway.apply(Traffic(model, candidate, generation=1))
             if not soon(lambda: any(gateway.envoy.healthy().values()), START_S):
                 raise MirrorBroken(f"the mirror's gateway finds nobody at the ports {ports}")
             yield gateway
+
+
+def _champion(model: str, candidate: str, ports: Sequence[int]) -> Deployed:
+    return Deployed(model, candidate, "champion", tuple(map(Endpoint, ports)))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sevenfold.cluster import Replica
+from sevenfold.cluster import Endpoint, Replica
 from sevenfold.serving.admission import LIVE, arm
 from sevenfold.supervision import ProgramStatus
 from sevenfold.traffic import Traffic
@@ -31,14 +31,14 @@ def parts(
 
 
 def replicas(
-    found: Iterable[Replica], traffic: Traffic | None, in_flight: Mapping[int, int], now: float
+    found: Iterable[Replica], traffic: Traffic | None, in_flight: Mapping[Endpoint, int], now: float
 ) -> list[tuple[str, ...]]:
-    """Candidate, slot, its part of the requests, port, state, uptime and requests in flight of each replica.
+    """Candidate, slot, part of the requests, address, state, uptime, requests in flight of each replica.
 
     Args:
         found: the replicas of one model.
         traffic: the split that is in force.
-        in_flight: by port; a replica that the gateway does not know has none.
+        in_flight: by endpoint; a replica that the gateway does not know has none.
         now: seconds since 1970.
     """
     return [
@@ -46,12 +46,12 @@ def replicas(
             replica.candidate,
             replica.slot,
             _part(replica, traffic),
-            str(replica.port),
+            f"{replica.endpoint.host}:{replica.endpoint.port}",
             "ready" if replica.ready else f"{replica.state.lower()}, not ready",
             uptime(now - replica.since) if replica.since else "",
-            str(in_flight[replica.port]) if replica.port in in_flight else "",
+            str(in_flight[replica.endpoint]) if replica.endpoint in in_flight else "",
         )
-        for replica in sorted(found, key=lambda one: (one.slot, one.candidate, one.port))
+        for replica in sorted(found, key=lambda one: (one.slot, one.candidate, one.endpoint))
     ]
 
 

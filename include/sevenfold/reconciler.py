@@ -16,7 +16,7 @@ import time
 
 from sevenfold import autoscaling
 from sevenfold.autoscaling import Scaler, scale_of
-from sevenfold.cluster import local_cluster
+from sevenfold.cluster import open_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import local_gateway
 from sevenfold.mlflow_aliases import MlflowAliases
@@ -65,7 +65,7 @@ class Follower:
 
 def scale(store: Store, settings: Settings, stop: threading.Event) -> None:
     """Keeps the replicas of all models what their load needs, until it is told to stop."""
-    scaler = Scaler(store, local_cluster(), local_gateway().envoy.in_flight, scale_of)
+    scaler = Scaler(store, open_cluster(), local_gateway().envoy.in_flight, scale_of)
     trouble: dict[str, str] = {}
     while not stop.wait(autoscaling.EVERY_S):
         for model in models(settings.models):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sevenfold.answers import Answer
+from sevenfold.cluster import Endpoint
 from sevenfold.records import Alert
 from sevenfold.rules import bounds, words
 from sevenfold.spec import ModelSpec
@@ -93,12 +94,12 @@ def tell(
     return [alert for alert in store.open_alerts(spec.name) if alert.kind in (ERRORS, SLOW, UNLOGGED)]
 
 
-def lost_lines(ports: Iterable[int]) -> float:
-    """Lines that the servers on these ports of loopback could not log; those that are gone say nothing."""
+def lost_lines(replicas: Iterable[Endpoint]) -> float:
+    """Lines that these servers could not log; those that are gone say nothing."""
     total = 0.0
-    for port in ports:
+    for one in replicas:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=_SCRAPE_S) as page:
+            with urllib.request.urlopen(f"http://{one.host}:{one.port}/metrics", timeout=_SCRAPE_S) as page:
                 total += sum(float(value) for value in _LOST.findall(page.read()))
         except OSError:
             continue

@@ -12,7 +12,7 @@ from types import FrameType
 
 from sevenfold import release
 from sevenfold.activity import Activity
-from sevenfold.cluster import Deployment, local_cluster
+from sevenfold.cluster import Deployment, open_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import Gateway, local_gateway
 from sevenfold.gateway.envoy import soon
@@ -76,7 +76,7 @@ def on_trial(
     """
     require_gateway(activity)
     model, who = activity.promotion.model, candidate or activity.candidate.id
-    cluster = local_cluster()
+    cluster = open_cluster()
     done = False
     with ends_in_order():
         try:

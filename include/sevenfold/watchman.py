@@ -13,7 +13,7 @@ from functools import partial
 
 from sevenfold import clock, service_alarm
 from sevenfold.answers import AccessLog, Answer
-from sevenfold.cluster import local_cluster
+from sevenfold.cluster import Endpoint, open_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.serving.admission import LIVE
 from sevenfold.settings import Settings, settings
@@ -24,12 +24,12 @@ EVERY_S = 10.0
 
 
 class Watchman:
-    """Follows the public route of one model; `ports` says where its replicas are (on loopback) now."""
+    """Follows the public route of one model; `replicas` says where its replicas are now."""
 
     def __init__(
-        self, store: Store, settings: Settings, model: str, ports: Callable[[], Iterable[int]]
+        self, store: Store, settings: Settings, model: str, replicas: Callable[[], Iterable[Endpoint]]
     ) -> None:
-        self._store, self._settings, self._model, self._ports = store, settings, model, ports
+        self._store, self._settings, self._model, self._replicas = store, settings, model, replicas
         self._log = AccessLog(settings.logs, model, refused=True)
         self._answers: list[Answer] = []
         self._total: float | None = None
@@ -53,7 +53,7 @@ class Watchman:
 
     def _lost_lately(self, now: datetime) -> float:
         """Lines that could not be logged in the window; a server that was replaced counts from zero."""
-        total = service_alarm.lost_lines(self._ports())
+        total = service_alarm.lost_lines(self._replicas())
         before, self._total = self._total, total
         if before is not None and total > before:
             self._lost.append((now, total - before))
@@ -61,10 +61,10 @@ class Watchman:
         return sum(lost for _, lost in self._lost)
 
 
-def live_ports(model: str) -> list[int]:
+def live_replicas(model: str) -> list[Endpoint]:
     """Where the replicas listen that answer callers."""
-    cluster = local_cluster()
-    return [port for slot in LIVE for port in cluster.endpoints(model, slot)]
+    cluster = open_cluster()
+    return [one for slot in LIVE for one in cluster.endpoints(model, slot)]
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def main() -> None:
     said: dict[str, object] = {}
     while not stop.wait(EVERY_S):
         for model in models(here.models):
-            one = watched.setdefault(model, Watchman(store, here, model, partial(live_ports, model)))
+            one = watched.setdefault(model, Watchman(store, here, model, partial(live_replicas, model)))
             try:
                 found: object = one.look(datetime.now(UTC))
             except SevenfoldError as error:

@@ -18,7 +18,8 @@ from sevenfold.activity import Activity
 from sevenfold.analysis import AnalysisRun
 from sevenfold.approval import record_approval
 from sevenfold.candidate import Candidate
-from sevenfold.cluster import Deployed, Deployment, LocalCluster, local_cluster
+from sevenfold.cluster import Deployed, Deployment, Endpoint, open_cluster
+from sevenfold.cluster.local import LocalCluster
 from sevenfold.conclude import conclude
 from sevenfold.environments import before
 from sevenfold.gateway import local_gateway
@@ -111,7 +112,7 @@ class LiveWorld(World):
         """Makes a proven candidate champion, deployed and served."""
         promotion = self.begin(self.proven(candidate), "production")
         release.claim(self.store, promotion.id, "ann")
-        local_cluster().deploy(Deployment(MODEL, candidate.id, "champion", 1))
+        open_cluster().deploy(Deployment(MODEL, candidate.id, "champion", 1))
         release.set_share(self.store, promotion.id, 1.0, "ann")
         conclude(self.store, promotion.id, self.analysis(promotion, Verdict.SUCCESSFUL))
         release.settle(self.store, promotion.id, "ann")
@@ -129,8 +130,8 @@ def live_world(folder: Path, drain_s: float = 0.2) -> Iterator[LiveWorld]:
     supervisor = Supervisor(world.settings.home)
     program = LocalCluster._program
 
-    def quickly(cluster: LocalCluster, held: Deployed, port: int) -> Program:
-        made = program(cluster, held, port)
+    def quickly(cluster: LocalCluster, held: Deployed, endpoint: Endpoint) -> Program:
+        made = program(cluster, held, endpoint)
         return replace(made, command=(*made.command, "--drain", str(drain_s)))
 
     LocalCluster._program = quickly  # type: ignore[method-assign]

@@ -15,7 +15,7 @@ from tests.sevenfold.serving.local import ONE, TWO, Load, Local, local
 
 from sevenfold import autoscaling, reconciler
 from sevenfold.autoscaling import Autoscaler, Scale, Scaler, wanted
-from sevenfold.cluster import Deployed, Deployment
+from sevenfold.cluster import Deployed, Deployment, Endpoint
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import Traffic
 from sevenfold.release_row import ReleaseRow
@@ -91,6 +91,10 @@ def test_a_load_at_the_target_changes_nothing() -> None:
     assert play(lambda second: 4.0 + 0.3 * (int(second) % 2), 300) == [(0.0, 2)]
 
 
+def deployed(candidate: str, slot: str, *ports: int) -> Deployed:
+    return Deployed("tiny", candidate, slot, tuple(map(Endpoint, ports)))
+
+
 class Cluster:
     """Deployments in memory, and what was asked of them."""
 
@@ -102,13 +106,13 @@ class Cluster:
     def given_up(self, deployed: Deployed) -> bool:
         return deployed.candidate in self.lost
 
-    def deployments(self, model: str) -> list[Deployed]:
-        return list(self.held)
+    def deployments(self, model: str, slot: str) -> list[Deployed]:
+        return [one for one in self.held if one.slot == slot]
 
     def scale(self, model: str, slot: str, replicas: int, candidate: str) -> None:
         self.asked.append(("scale", slot, replicas, candidate))
         self.held = [
-            Deployed(d.model, d.candidate, d.slot, tuple(range(replicas)))
+            deployed(d.candidate, d.slot, *range(replicas))
             if (d.slot, d.candidate) == (slot, candidate)
             else d
             for d in self.held
@@ -120,7 +124,7 @@ class Cluster:
 
 
 def scaler(
-    cluster: Cluster, flights: dict[int, int], times: Iterator[float], scale: Scale | None = SCALE
+    cluster: Cluster, flights: dict[Endpoint, int], times: Iterator[float], scale: Scale | None = SCALE
 ) -> Scaler:
     store = object()
     return Scaler(store, cluster, lambda: flights, lambda model: scale, lambda: next(times))  # type: ignore[arg-type]
@@ -134,10 +138,14 @@ def test_each_live_candidate_is_scaled_by_its_own_load_and_a_tried_one_is_left_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     named(monkeypatch, ReleaseRow("tiny", ONE, candidate=TWO, generation=3))
-    held = Deployed("tiny", ONE, "champion", (1, 2)), Deployed("tiny", TWO, "challenger", (3, 4))
-    cluster = Cluster(*held, Deployed("tiny", TWO, "shadow", (5,)))
+    held = deployed(ONE, "champion", 1, 2), deployed(TWO, "challenger", 3, 4)
+    cluster = Cluster(*held, deployed(TWO, "shadow", 5))
     seconds = iter(range(1000))
-    looks = scaler(cluster, {1: 5, 2: 3, 3: 0, 4: 0, 5: 90}, (float(next(seconds)) for _ in range(1000)))
+    looks = scaler(
+        cluster,
+        {Endpoint(port): n for port, n in enumerate((5, 3, 0, 0, 90), 1)},
+        (float(next(seconds)) for _ in range(1000)),
+    )
     for _ in range(12):
         looks.look("tiny")
     assert cluster.asked == [("scale", "champion", 4, ONE)]
@@ -145,8 +153,8 @@ def test_each_live_candidate_is_scaled_by_its_own_load_and_a_tried_one_is_left_a
 
 def test_a_model_without_bounds_keeps_its_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
     named(monkeypatch, ReleaseRow("tiny", ONE, generation=3))
-    cluster = Cluster(Deployed("tiny", ONE, "champion", (1, 2)))
-    looks = scaler(cluster, {1: 50, 2: 50}, iter(map(float, range(1000))), scale=None)
+    cluster = Cluster(deployed(ONE, "champion", 1, 2))
+    looks = scaler(cluster, {Endpoint(1): 50, Endpoint(2): 50}, iter(map(float, range(1000))), scale=None)
     for _ in range(50):
         looks.look("tiny")
     assert cluster.asked == []
@@ -156,7 +164,7 @@ def test_replicas_that_were_given_up_are_tried_again_every_now_and_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     named(monkeypatch, ReleaseRow("tiny", ONE, candidate=TWO, generation=3))
-    cluster = Cluster(Deployed("tiny", ONE, "champion", (1, 2)), Deployed("tiny", TWO, "challenger", (3,)))
+    cluster = Cluster(deployed(ONE, "champion", 1, 2), deployed(TWO, "challenger", 3))
     now = [0.0]
     looks = Scaler(object(), cluster, dict, lambda model: None, lambda: now[0])  # type: ignore[arg-type]
     looks.look("tiny")
@@ -170,7 +178,7 @@ def test_replicas_that_were_given_up_are_tried_again_every_now_and_then(
 
 def test_what_the_row_names_no_more_goes_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     """A production candidate whose promotion was held gave up the slot and kept its replicas."""
-    held = Deployed("tiny", ONE, "champion", (1, 2)), Deployed("tiny", TWO, "challenger", (3, 4))
+    held = deployed(ONE, "champion", 1, 2), deployed(TWO, "challenger", 3, 4)
     cluster = Cluster(*held)
     now = [0.0]
     looks = Scaler(object(), cluster, dict, lambda model: None, lambda: now[0])  # type: ignore[arg-type]

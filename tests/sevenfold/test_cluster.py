@@ -14,7 +14,8 @@ import pytest
 from tests.sevenfold.serving import tiny
 from tests.sevenfold.serving.local import ONE, REPLICA, TWO, wait
 
-from sevenfold.cluster import Deployment, DeploymentFailed, LocalCluster, NotDeployed, ready
+from sevenfold.cluster import Deployment, DeploymentFailed, NotDeployed, ready
+from sevenfold.cluster.local import LocalCluster, program_name
 from sevenfold.errors import SevenfoldError
 from sevenfold.serving.admission import NotAdmitted
 from sevenfold.settings import Settings
@@ -40,7 +41,7 @@ def cluster(supervisor: Supervisor) -> Iterator[Recorded]:
         Settings(home=supervisor.home),
         supervisor,
         tiny.Passes,
-        lambda: made.published.append({d.candidate + d.slot: len(d.ports) for d in made.deployments()}),
+        lambda: made.published.append({d.candidate + d.slot: len(d.endpoints) for d in made.deployments()}),
         REPLICA,
     )
     made.published = []
@@ -53,20 +54,22 @@ def cluster(supervisor: Supervisor) -> Iterator[Recorded]:
 
 def test_replicas_come_scale_and_go(cluster: Recorded) -> None:
     held = cluster.deploy(Deployment("tiny", ONE, "champion", 2))
-    assert len(held.ports) == 2
-    assert all(port < 32_768 and ready(port, ONE) for port in held.ports)
+    assert len(held.endpoints) == 2
+    assert all(one.port < 32_768 and ready(one, ONE) for one in held.endpoints)
     assert cluster.deploy(Deployment("tiny", ONE, "champion", 2)) == held  # again: nothing happens
-    answer = httpx.post(f"http://127.0.0.1:{held.ports[0]}/v2/models/tiny/infer", json=tiny.request(1))
+    answer = httpx.post(
+        f"http://127.0.0.1:{held.endpoints[0].port}/v2/models/tiny/infer", json=tiny.request(1)
+    )
     assert answer.json()["model_version"] == ONE
-    assert cluster.scale("tiny", "champion", 1).ports == held.ports[:1]
+    assert cluster.scale("tiny", "champion", 1).endpoints == held.endpoints[:1]
     wider = cluster.scale("tiny", "champion", 2)
-    assert wider.ports[0] == held.ports[0]
+    assert wider.endpoints[0] == held.endpoints[0]
     assert [(r.candidate, r.slot, r.ready) for r in cluster.status()] == [(ONE, "champion", True)] * 2
-    assert cluster.endpoints("tiny", "champion") == list(wider.ports)
+    assert cluster.endpoints("tiny", "champion") == list(wider.endpoints)
     cluster.remove("tiny", "champion")
     cluster.remove("tiny", "champion")
     assert cluster.status() == []
-    assert not any(ready(port, ONE) for port in wider.ports)
+    assert not any(ready(one, ONE) for one in wider.endpoints)
     assert cluster.published[-1] == {f"{ONE}champion": 0}
 
 
@@ -88,7 +91,9 @@ def test_a_live_slot_keeps_both_any_other_one_replaces(cluster: Recorded) -> Non
 def test_replicas_leave_the_gateway_before_they_stop(cluster: Recorded) -> None:
     held = cluster.deploy(Deployment("tiny", ONE, "champion"))
     seen = []
-    cluster._publish = lambda: seen.append((cluster.endpoints("tiny", "champion"), ready(held.ports[0], ONE)))
+    cluster._publish = lambda: seen.append(
+        (cluster.endpoints("tiny", "champion"), ready(held.endpoints[0], ONE))
+    )
     cluster.remove("tiny", "champion")
     assert seen == [([], True)]
 
@@ -96,8 +101,8 @@ def test_replicas_leave_the_gateway_before_they_stop(cluster: Recorded) -> None:
 def test_a_killed_replica_comes_back_on_its_port(cluster: Recorded) -> None:
     held = cluster.deploy(Deployment("tiny", ONE, "champion"))
     os.kill(cluster.status()[0].pid, signal.SIGKILL)
-    wait(lambda: not ready(held.ports[0], ONE))
-    wait(lambda: ready(held.ports[0], ONE))
+    wait(lambda: not ready(held.endpoints[0], ONE))
+    wait(lambda: ready(held.endpoints[0], ONE))
 
 
 def test_a_candidate_without_evidence_is_not_started(cluster: Recorded) -> None:
@@ -124,27 +129,31 @@ def test_what_takes_too_long_is_taken_back(cluster: Recorded) -> None:
 
 def test_replicas_that_a_killed_call_left_are_ended_by_the_next(cluster: Recorded) -> None:
     held = cluster.deploy(Deployment("tiny", ONE, "champion", 2))
-    cluster._write(replace(held, ports=held.ports[:1], leaving=held.ports[1:]))  # killed between two steps
+    cluster._write(
+        replace(held, endpoints=held.endpoints[:1], leaving=held.endpoints[1:])
+    )  # killed between two steps
     again = cluster.deploy(Deployment("tiny", ONE, "champion", 1))
-    assert again.ports == held.ports[:1]
-    assert [replica.port for replica in cluster.status()] == [held.ports[0]]
-    assert not ready(held.ports[1], ONE)
+    assert again.endpoints == held.endpoints[:1]
+    assert [replica.endpoint for replica in cluster.status()] == [held.endpoints[0]]
+    assert not ready(held.endpoints[1], ONE)
 
 
 def test_a_replica_whose_port_is_lost_gets_another(
     cluster: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = cluster.deploy(Deployment("tiny", ONE, "champion"))
-    monkeypatch.setattr(cluster, "_hopeless", lambda program: program == held.program(held.ports[0]))
+    monkeypatch.setattr(
+        cluster, "_hopeless", lambda program: program == program_name(held, held.endpoints[0])
+    )
     again = cluster.deploy(Deployment("tiny", ONE, "champion"))
-    assert len(again.ports) == 1
-    assert again.ports != held.ports
-    assert [replica.port for replica in cluster.status()] == list(again.ports)
+    assert len(again.endpoints) == 1
+    assert again.endpoints != held.endpoints
+    assert [replica.endpoint for replica in cluster.status()] == list(again.endpoints)
 
 
 def test_another_server_on_the_port_is_not_ours(cluster: Recorded) -> None:
     held = cluster.deploy(Deployment("tiny", ONE, "champion"))
-    assert not ready(held.ports[0], TWO)
+    assert not ready(held.endpoints[0], TWO)
 
 
 def test_a_deployment_must_make_sense() -> None:
@@ -159,5 +168,5 @@ def test_the_port_of_somebody_else_is_not_taken(cluster: Recorded, monkeypatch: 
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = other.getsockname()[1]
-        monkeypatch.setattr(sys.modules["sevenfold.cluster"], "PORTS", (taken, taken + 500))
+        monkeypatch.setattr(sys.modules["sevenfold.cluster.local"], "PORTS", (taken, taken + 500))
         assert taken not in cluster._free_ports(100)

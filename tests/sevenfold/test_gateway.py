@@ -21,7 +21,7 @@ from tests.sevenfold.serving.local import ONE, TWO, Load, Local, local, wait
 
 from sevenfold import answers
 from sevenfold.answers import AccessLog
-from sevenfold.cluster import Deployed, Deployment
+from sevenfold.cluster import Deployed, Deployment, Endpoint
 from sevenfold.gateway import GatewayRefused, StaleTraffic, Traffic, logs
 from sevenfold.gateway.pools import Pools
 from sevenfold.gateway.routes import WEIGHTS, routes
@@ -31,7 +31,7 @@ INFER = "/v2/models/tiny/infer"
 
 
 def deployed(candidate: str, slot: str, *ports: int) -> Deployed:
-    return Deployed("tiny", candidate, slot, ports)
+    return Deployed("tiny", candidate, slot, tuple(map(Endpoint, ports)))
 
 
 BOTH = [deployed(ONE, "champion", 1, 2), deployed(TWO, "challenger", 3), deployed(TWO, "shadow", 4)]
@@ -52,9 +52,9 @@ def test_champion_and_challenger_replicas_of_a_candidate_are_one_pool() -> None:
     pools = Pools.of(
         [deployed(ONE, "champion", 1), deployed(ONE, "challenger", 2), deployed(ONE, "shadow", 3)]
     )
-    assert [(pool.name, pool.ports) for pool in pools.all] == [
-        (f"{ONE}.live", (2, 1)),
-        (f"{ONE}.shadow", (3,)),
+    assert [(pool.name, [one.port for one in pool.endpoints]) for pool in pools.all] == [
+        (f"{ONE}.live", [2, 1]),
+        (f"{ONE}.shadow", [3]),
     ]
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from sevenfold import overview
 from sevenfold.cli import app
-from sevenfold.cluster import Deployment, Replica
+from sevenfold.cluster import Deployment, Endpoint, Replica
 from sevenfold.gateway import Traffic
 from sevenfold.settings import settings
 from sevenfold.supervision import ProgramStatus
@@ -20,7 +20,7 @@ from sevenfold.supervision import ProgramStatus
 
 def replica(candidate: str, slot: str, port: int, **more: object) -> Replica:
     said = {"state": "RUNNING", "pid": port, "ready": True, "since": 1000.0} | more
-    return Replica("tiny", candidate, slot, port, **said)  # type: ignore[arg-type]
+    return Replica("tiny", candidate, slot, Endpoint(port), **said)  # type: ignore[arg-type]
 
 
 FOUND = [
@@ -34,12 +34,12 @@ FOUND = [
 
 def test_each_replica_has_its_line() -> None:
     traffic = Traffic("tiny", ONE, TWO, share=0.25, mirror=0.5)
-    assert overview.replicas(FOUND, traffic, {1: 3, 3: 0}, 1090.0) == [
-        (TWO, "challenger", "25%", "3", "ready", "1 min", "0"),
-        (ONE, "champion", "75%", "1", "ready", "1 min", "3"),
-        (ONE, "champion", "75%", "2", "backoff, not ready", "", ""),
-        (TWO, "shadow", "sees 50%", "4", "ready", "1 min", ""),
-        (TWO, "staging-load", "none", "5", "ready", "1 min", ""),
+    assert overview.replicas(FOUND, traffic, {Endpoint(1): 3, Endpoint(3): 0}, 1090.0) == [
+        (TWO, "challenger", "25%", "127.0.0.1:3", "ready", "1 min", "0"),
+        (ONE, "champion", "75%", "127.0.0.1:1", "ready", "1 min", "3"),
+        (ONE, "champion", "75%", "127.0.0.1:2", "backoff, not ready", "", ""),
+        (TWO, "shadow", "sees 50%", "127.0.0.1:4", "ready", "1 min", ""),
+        (TWO, "staging-load", "none", "127.0.0.1:5", "ready", "1 min", ""),
     ]
     assert {line[2] for line in overview.replicas(FOUND, None, {}, 1090.0)} == {"none"}
 
@@ -83,5 +83,7 @@ def test_status_shows_what_really_runs(tmp_path: Path, monkeypatch: pytest.Monke
         finally:
             settings.cache_clear()
     assert re.search(r"gateway +running +\d+ +\d+ s", told), told
-    assert re.search(rf"{ONE} +champion +100% +{held.ports[0]} +ready +\d+ s +[1-9]", told), told
+    assert re.search(
+        rf"{ONE} +champion +100% +127.0.0.1:{held.endpoints[0].port} +ready +\d+ s +[1-9]", told
+    ), told
     assert "tiny.champion" not in told

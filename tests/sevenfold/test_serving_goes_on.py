@@ -126,9 +126,9 @@ def test_the_whole_pool_may_be_killed_and_callers_are_told_until_it_is_back(stac
 
 
 def test_requests_in_flight_are_told_by_replica(stack: Local) -> None:
-    ports = stack.cluster.endpoints("tiny", "champion")
-    assert set(ports) <= set(stack.gateway.envoy.in_flight())
+    replicas = stack.cluster.endpoints("tiny", "champion")
+    assert set(replicas) <= set(stack.gateway.envoy.in_flight())
     connection = UnixConnection(stack.gateway._admin, 5.0)
     connection.request("GET", "/clusters")
     told = connection.getresponse().read().decode()
-    assert f"{ONE}.live::127.0.0.1:{ports[0]}::rq_active::0" in told
+    assert f"{ONE}.live::127.0.0.1:{replicas[0].port}::rq_active::0" in told

@@ -20,7 +20,7 @@ from sevenfold import page
 from sevenfold.activity import Activity, run
 from sevenfold.answers import AccessLog, Answer
 from sevenfold.canary import steps_of
-from sevenfold.cluster import Deployed, local_cluster
+from sevenfold.cluster import Deployed, open_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import Gateway
 from sevenfold.keys import GatewayKeys
@@ -81,18 +81,18 @@ def main(activity: Activity) -> None:
 def replicas(activity: Activity) -> Iterator[list[Deployed]]:
     """Candidate and champion where no user reaches them, as the mirror's gateway sees them."""
     model, candidate, champion = activity.promotion.model, activity.candidate.id, activity.champion
-    cluster = local_cluster()
+    cluster = open_cluster()
     with ExitStack() as trials:
         if champion is None:
             activity.progress("no champion: the candidate stands in for the one before")
             trials.enter_context(on_trial(activity, SLOT, replicas=2))
             mine, *theirs = cluster.endpoints(model, SLOT)
-            ports = {candidate: [mine], BEFORE: theirs}
+            found = {candidate: [mine], BEFORE: theirs}
         else:
             trials.enter_context(on_trial(activity, SLOT))
             trials.enter_context(on_trial(activity, BEFORE_SLOT, champion.id))
-            ports = {candidate: cluster.endpoints(model, SLOT), BEFORE: cluster.endpoints(model, BEFORE_SLOT)}
-        yield [Deployed(model, who, "champion", tuple(found)) for who, found in ports.items()]
+            found = {candidate: cluster.endpoints(model, SLOT), BEFORE: cluster.endpoints(model, BEFORE_SLOT)}
+        yield [Deployed(model, who, "champion", tuple(where)) for who, where in found.items()]
 
 
 def mirrored(settings: Settings, folder: Path) -> Settings:

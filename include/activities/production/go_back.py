@@ -12,7 +12,7 @@ import time
 
 import psutil  # type: ignore[import-untyped]
 
-from sevenfold.cluster import local_cluster
+from sevenfold.cluster import open_cluster
 from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
 from sevenfold.going_back import go_back, tidy
 from sevenfold.spec import load_spec
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if not given.reason.strip():
             raise SevenfoldError("a roll-back needs a reason: it stays with the evidence")
-        spec, store, cluster = load_spec(given.model), open_store(), local_cluster()
+        spec, store, cluster = load_spec(given.model), open_store(), open_cluster()
         row = go_back(
             store,
             cluster,

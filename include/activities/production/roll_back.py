@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sevenfold import release
 from sevenfold.activity import Activity, run
-from sevenfold.cluster import local_cluster
+from sevenfold.cluster import open_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import local_gateway
 from sevenfold.promotion import END_OF
@@ -51,7 +51,7 @@ def remove(activity: Activity, bad: str, row: release.ReleaseRow) -> None:
     """Stops the live replicas of `bad`, unless the row still names it."""
     if bad in (row.champion, row.candidate, row.previous):
         return
-    cluster = local_cluster()
+    cluster = open_cluster()
     for slot in LIVE:
         cluster.remove(activity.promotion.model, slot, bad)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
 from sevenfold.asking import bodies
-from sevenfold.cluster import Deployment, local_cluster
+from sevenfold.cluster import Deployment, open_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.predictions import apart
 from sevenfold.snapshot import snapshot
@@ -32,7 +32,7 @@ def main(activity: Activity) -> None:
     )
     replicas = activity.spec.serving.replicas
     with activity.phase(f"deploying {replicas} replicas"):
-        local_cluster().deploy(Deployment(promotion.model, candidate.id, "challenger", replicas))
+        open_cluster().deploy(Deployment(promotion.model, candidate.id, "challenger", replicas))
     ask_golden(activity, direct(activity, candidate.id))
 
 

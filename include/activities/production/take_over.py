@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sevenfold import release
 from sevenfold.activity import Activity, run
-from sevenfold.cluster import local_cluster
+from sevenfold.cluster import open_cluster
 from sevenfold.gateway import local_gateway
 from sevenfold.going_back import tidy
 from sevenfold.reconcile import reconcile
@@ -23,7 +23,7 @@ def main(activity: Activity) -> None:
     reconcile(store, model, local_gateway())
     before = row.previous or "nobody"
     activity.progress(f"{row.champion} is champion (generation {row.generation}); before: {before}")
-    tidy(local_cluster(), model, row, activity.spec.serving.replicas, activity.progress)
+    tidy(open_cluster(), model, row, activity.spec.serving.replicas, activity.progress)
 
 
 if __name__ == "__main__":

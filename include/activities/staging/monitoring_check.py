@@ -25,6 +25,7 @@ from activities.monitoring import drift, feedback, monitor, retraining_trigger
 from sevenfold import alarm, page, service_alarm
 from sevenfold.activity import Activity, run
 from sevenfold.artefact import Scorer
+from sevenfold.cluster import Endpoint
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway.envoy import soon
 from sevenfold.mirror import Fault, Mirror, faulty, post, serving
@@ -191,7 +192,7 @@ def service_worlds(activity: Activity, folder: Path) -> Iterator[World]:
 def ask(activity: Activity, mirror: Mirror, port: int, planted: str, expected: str | None) -> World:
     """Asks the mirror's gateway, and has a watchman look who came when the requests did."""
     spec = activity.spec
-    watchman = Watchman(mirror.store, mirror.settings, spec.name, lambda: [port])
+    watchman = Watchman(mirror.store, mirror.settings, spec.name, lambda: [Endpoint(port)])
     before = {alert.id for alert in mirror.store.alerts(spec.name)}
     watchman.look(datetime.now(UTC))
     end = activity.promotion.as_of

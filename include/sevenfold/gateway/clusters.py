@@ -49,8 +49,8 @@ def cluster(pool: Pool, folder: Path, links: Path) -> Resource:
 def endpoints(pool: Pool) -> Resource:
     """The replicas of `pool`."""
     found = [
-        {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}}
-        for port in pool.ports
+        {"endpoint": {"address": {"socket_address": {"address": one.host, "port_value": one.port}}}}
+        for one in pool.endpoints
     ]
     return {
         "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from sevenfold.cluster import Endpoint
 from sevenfold.errors import SevenfoldError
 from sevenfold.secrets import write_private
 from sevenfold.sockets import UnixConnection
@@ -46,13 +47,14 @@ class Envoy:
         """Number of healthy replicas of each active cluster."""
         return {name: sum(map(_is_healthy, hosts)) for name, hosts in self._hosts().items()}
 
-    def in_flight(self) -> dict[int, int]:
-        """Requests that each replica has and has not answered yet, by its port on loopback."""
-        flights: dict[int, int] = {}
+    def in_flight(self) -> dict[Endpoint, int]:
+        """Requests that each replica has and has not answered yet, by where it answers."""
+        flights: dict[Endpoint, int] = {}
         for host in chain.from_iterable(self._hosts().values()):
-            port = host.get("address", {}).get("socket_address", {}).get("port_value")
-            if port is not None:
-                flights[port] = flights.get(port, 0) + _gauge(host, "rq_active")
+            found = host.get("address", {}).get("socket_address", {})
+            if "port_value" in found:
+                endpoint = Endpoint(found["port_value"], found["address"])
+                flights[endpoint] = flights.get(endpoint, 0) + _gauge(host, "rq_active")
         return flights
 
     def reopen_logs(self) -> None:

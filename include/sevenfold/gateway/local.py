@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sevenfold.cluster import Deployed, local_cluster
+from sevenfold.cluster import Deployed, open_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway.bootstrap import (
     CERTIFICATE_FILE,
@@ -233,4 +233,4 @@ def _is_loopback(host: str) -> bool:
 
 def local_gateway() -> Gateway:
     """The gateway of this machine's settings."""
-    return Gateway(settings(), lambda: local_cluster().deployments())
+    return Gateway(settings(), lambda: open_cluster().deployments())

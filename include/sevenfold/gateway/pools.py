@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sevenfold.cluster import Deployed
+from sevenfold.cluster import Deployed, Endpoint
 from sevenfold.serving.admission import LIVE
 
 
@@ -16,7 +16,7 @@ class Pool:
     model: str
     candidate: str
     purpose: str
-    ports: tuple[int, ...]
+    endpoints: tuple[Endpoint, ...]
 
     @property
     def name(self) -> str:
@@ -37,11 +37,11 @@ class Pools:
     @classmethod
     def of(cls, deployed: Iterable[Deployed]) -> Pools:
         """The pools that the deployments make; those without replicas are none."""
-        ports: dict[tuple[str, str, str], list[int]] = {}
+        endpoints: dict[tuple[str, str, str], list[Endpoint]] = {}
         for one in sorted(deployed, key=lambda one: one.key):
             purpose = "live" if one.slot in LIVE else one.slot
-            ports.setdefault((one.model, one.candidate, purpose), []).extend(one.ports)
-        return cls(tuple(Pool(*key, tuple(found)) for key, found in sorted(ports.items()) if found))
+            endpoints.setdefault((one.model, one.candidate, purpose), []).extend(one.endpoints)
+        return cls(tuple(Pool(*key, tuple(found)) for key, found in sorted(endpoints.items()) if found))
 
     def find(self, model: str, candidate: str | None, purpose: str) -> Pool | None:
         """The pool of a candidate, if it has replicas."""

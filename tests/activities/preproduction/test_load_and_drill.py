@@ -7,7 +7,7 @@ from tests.activities.live_stack import LiveWorld
 from tests.activities.small_world import MODEL
 
 from activities.preproduction import full_scale_load, rollback_drill
-from sevenfold.cluster import local_cluster
+from sevenfold.cluster import open_cluster
 from sevenfold.gateway import Gateway
 from sevenfold.measurement import Measurement
 from sevenfold.traffic import Traffic
@@ -24,8 +24,8 @@ def measured(live: LiveWorld, name: str, main: object) -> dict[str, Measurement]
     candidate = live.proven(live.candidate(weight=1.0 + live.runs / 100), until="preproduction")
     activity = live.handle(name, live.begin(candidate, "preproduction"))
     main(activity)  # type: ignore[operator]
-    assert not local_cluster().deployments(MODEL, "shadow-load")
-    assert not local_cluster().deployments(MODEL, "shadow-drill")
+    assert not open_cluster().deployments(MODEL, "shadow-load")
+    assert not open_cluster().deployments(MODEL, "shadow-drill")
     return {m.metric: m for m in live.store.measurements(activity.promotion.id)}
 
 

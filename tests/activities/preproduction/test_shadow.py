@@ -13,7 +13,7 @@ from tests.activities.small_world import MODEL
 
 from activities.preproduction import shadow
 from sevenfold import release
-from sevenfold.cluster import local_cluster
+from sevenfold.cluster import open_cluster
 from sevenfold.gateway import local_gateway
 
 
@@ -26,7 +26,7 @@ def nothing_left(live: LiveWorld) -> bool:
     row = release.row(live.store, MODEL)
     served = local_gateway().traffic(MODEL)
     mirror = served.mirror if served else 0.0
-    return (row.candidate, row.mirror, mirror) == (None, 0.0, 0.0) and not local_cluster().deployments(
+    return (row.candidate, row.mirror, mirror) == (None, 0.0, 0.0) and not open_cluster().deployments(
         MODEL, "shadow"
     )
 

@@ -12,7 +12,7 @@ from tests.activities.small_world import MODEL
 
 from activities.production import canary, go_back, roll_back, serve, sla, take_over
 from sevenfold import release
-from sevenfold.cluster import local_cluster
+from sevenfold.cluster import open_cluster
 from sevenfold.conclude import conclude
 from sevenfold.errors import SevenfoldError
 from sevenfold.evidence import EvidenceLacking
@@ -104,7 +104,7 @@ def test_a_better_challenger_goes_through_and_the_champion_stays_ready(live: Liv
     row = release.row(live.store, MODEL)
     assert (row.champion, row.previous) == (better.id, before)
     assert who_answers(live) == better.id
-    assert {d.candidate for d in local_cluster().deployments(MODEL)} >= {better.id, before}
+    assert {d.candidate for d in open_cluster().deployments(MODEL)} >= {better.id, before}
 
 
 def test_a_broken_challenger_is_off_at_once_and_rolled_back(
@@ -127,7 +127,7 @@ def test_a_broken_challenger_is_off_at_once_and_rolled_back(
         row = release.row(live.store, MODEL)
         assert (row.champion, row.candidate) == (champion, None)
         assert row.held
-        assert not [d for d in local_cluster().deployments(MODEL) if d.candidate == broken.id]
+        assert not [d for d in open_cluster().deployments(MODEL) if d.candidate == broken.id]
     assert live.store.promotion(promotion.id).state == "refused"
     release.release_hold(live.store, MODEL, "ann", "looked at")
 
@@ -151,7 +151,7 @@ def test_a_person_goes_back_and_a_second_try_of_the_run_goes_no_further(live: Li
         assert (row.champion, row.generation) == (before.previous, before.generation + 1)
         assert row.held == "callers complain"
         assert who_answers(live) == before.previous
-    assert not [d for d in local_cluster().deployments(MODEL) if d.candidate == third.id], "nobody needs it"
+    assert not [d for d in open_cluster().deployments(MODEL) if d.candidate == third.id], "nobody needs it"
     said = [line for line in live.store.audit_lines() if line.what == "release row changed"][-1]
     assert said.who == "ann, run r1"
 
@@ -175,9 +175,9 @@ def test_while_a_candidate_is_tried_it_comes_off_and_the_champion_stays(live: Li
 def test_whoever_traffic_goes_back_to_is_started_again_before_it_comes(live: LiveWorld) -> None:
     row = release.row(live.store, MODEL)
     assert row.previous is not None
-    for deployed in local_cluster().deployments(MODEL):
+    for deployed in open_cluster().deployments(MODEL):
         if deployed.candidate == row.previous:
-            local_cluster().remove(MODEL, deployed.slot, deployed.candidate)
+            open_cluster().remove(MODEL, deployed.slot, deployed.candidate)
     go_back_in(live, "r2")
     assert release.row(live.store, MODEL).champion == row.previous
     assert who_answers(live) == row.previous

@@ -13,7 +13,7 @@ from activities.staging import canary
 from sevenfold import release
 from sevenfold.canary import verdict_so_far
 from sevenfold.candidate import Candidate
-from sevenfold.cluster import local_cluster
+from sevenfold.cluster import open_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.load import LoadResult
 from sevenfold.release_row import ReleaseRow
@@ -53,8 +53,8 @@ def test_beside_the_champion_both_arms_are_counted_by_interval(
         assert 20 < mine[0].counts["n1"] < 55 < mine[1].counts["n1"] < 100
     assert sum(m.counts["e1"] + m.counts["e0"] for m in readings if m.metric == "errors") == 0
     assert "went through 2 steps to 50%" in capsys.readouterr().out
-    assert not local_cluster().deployments("coin", "staging")
-    assert not local_cluster().deployments("coin", "staging-champion")
+    assert not open_cluster().deployments("coin", "staging")
+    assert not open_cluster().deployments("coin", "staging-champion")
 
 
 def test_a_candidate_that_cannot_answer_some_rows_is_stopped_and_refused(

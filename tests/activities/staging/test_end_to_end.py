@@ -15,7 +15,7 @@ from tests.activities.staging.real_gate import verdicts
 
 from activities.staging import end_to_end
 from sevenfold.activity import Activity
-from sevenfold.cluster import local_cluster
+from sevenfold.cluster import open_cluster
 from sevenfold.trace import Trace
 
 METRICS = ("unmatched_rows", "monitoring_difference")
@@ -39,7 +39,7 @@ def test_a_day_goes_through_whole_and_monitoring_says_what_is_expected(
     assert lost[0].window_start == datetime(2013, 3, 14, tzinfo=UTC)
     assert all(m.value < 1e-6 and m.n == 60 for m in readings if m.metric == "monitoring_difference")
     assert verdicts(activity, METRICS) == ["Successful", "Successful"]
-    assert local_cluster().endpoints("coin", "staging", activity.candidate.id), "the next activity uses it"
+    assert open_cluster().endpoints("coin", "staging", activity.candidate.id), "the next activity uses it"
     report = live.store.reports(activity.promotion.id)[-1]
     page = live.artifacts.read(report.path).decode()
     assert "14 March 2013" in page and "log loss" in page and "AUC" in page

@@ -15,7 +15,7 @@ import psutil
 from tests.benchmarks.chaos.world import ChaosWorld
 from tests.benchmarks.victims import NotOurs, send
 
-from sevenfold.cluster import local_cluster
+from sevenfold.cluster import open_cluster
 from sevenfold.supervision import Supervisor, UnknownProgram
 
 PAUSE_S = (5.0, 15.0)
@@ -62,7 +62,7 @@ class Faults:
                     self.killed[kind] += 1
 
     def _replicas(self) -> list[int]:
-        return [replica.pid for replica in local_cluster().status() if replica.pid]
+        return [replica.pid for replica in open_cluster().status() if replica.pid]
 
     def _program(self, name: str) -> list[int]:
         pid = Supervisor(self._world.settings.home).program(name).pid

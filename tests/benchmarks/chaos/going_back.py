@@ -10,7 +10,7 @@ from tests.benchmarks.chaos.load import Load
 from tests.benchmarks.chaos.world import ChaosWorld
 
 from sevenfold import release, stack
-from sevenfold.cluster import local_cluster
+from sevenfold.cluster import open_cluster
 
 PROMISED_S = 5.0
 LIMIT_S = 90.0
@@ -22,9 +22,9 @@ def go_back(world: ChaosWorld, run: str, *, gone: bool) -> list[str]:
     if before.previous is None:
         return [f"{run}: nobody to go back to"]
     if gone:
-        for deployed in local_cluster().deployments(MODEL):
+        for deployed in open_cluster().deployments(MODEL):
             if deployed.candidate == before.previous:
-                local_cluster().remove(MODEL, deployed.slot, deployed.candidate)
+                open_cluster().remove(MODEL, deployed.slot, deployed.candidate)
     load, admin = Load(world), stack.airflow(world.settings, "admin")
     load.start()
     time.sleep(1)

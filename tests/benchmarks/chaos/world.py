@@ -14,7 +14,7 @@ from tests.activities.small_world import MODEL
 from sevenfold import release, stack
 from sevenfold.airflow_client import AirflowError
 from sevenfold.candidate import Candidate
-from sevenfold.cluster import Deployment, local_cluster
+from sevenfold.cluster import Deployment, open_cluster
 from sevenfold.promotion import Promotion
 from sevenfold.settings import settings
 from sevenfold.snapshot import snapshot
@@ -77,7 +77,7 @@ class ChaosWorld(LiveWorld):
         """A champion and two before it, deployed."""
         for _ in range(3):
             champion = self.crown(self.one(breaks=False))
-            local_cluster().deploy(Deployment(MODEL, champion.id, "champion", REPLICAS))
+            open_cluster().deploy(Deployment(MODEL, champion.id, "champion", REPLICAS))
 
     def order(self, number: int, *, breaks: bool) -> Order:
         """Starts production's DAG for a new candidate, as a person would."""

@@ -13,7 +13,7 @@ from tests.benchmarks.serving.servers import free
 from tests.sevenfold.evidence_world import MODEL, World, candidate
 
 from sevenfold.artifacts import open_artifacts
-from sevenfold.cluster import ready
+from sevenfold.cluster import Endpoint, ready
 from sevenfold.environments import before
 from sevenfold.settings import REPOSITORY, Settings
 from sevenfold.store import open_store
@@ -47,7 +47,7 @@ def start(home: Path, candidate_id: str) -> float:
     began = time.perf_counter()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
-        while not ready(port, candidate_id):
+        while not ready(Endpoint(port), candidate_id):
             seconds = time.perf_counter() - began
             if process.poll() is not None or seconds > LIMIT_S:
                 raise SystemExit(f"the replica was not ready after {seconds:.0f} s")

@@ -20,7 +20,7 @@ import orjson
 import psutil
 from tests.benchmarks.serving import network
 
-from sevenfold.cluster import is_free
+from sevenfold.cluster.local import is_free
 from sevenfold.settings import REPOSITORY
 
 HERE = Path(__file__).parent

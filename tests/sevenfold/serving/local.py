@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 from tests.sevenfold.serving import tiny
 
-from sevenfold.cluster import LocalCluster, is_free
+from sevenfold.cluster.local import LocalCluster, is_free
 from sevenfold.gateway import Gateway
 from sevenfold.settings import Settings
 from sevenfold.supervision import Supervisor

@@ -20,7 +20,7 @@ from tests.sevenfold.serving.local import gateway_port, wait
 
 from sevenfold.artifacts import open_artifacts
 from sevenfold.candidate import Candidate
-from sevenfold.cluster import ready
+from sevenfold.cluster import Endpoint, ready
 from sevenfold.environments import before
 from sevenfold.errors import NO_RETRY_HELPS
 from sevenfold.serving import log, server
@@ -69,7 +69,7 @@ def start(settings: Settings, made: Candidate, port: int, *more: str) -> subproc
 def running(settings: Settings, proven: Candidate) -> Iterator[tuple[subprocess.Popen[str], str]]:
     port = gateway_port()
     process = start(settings, proven, port, "--slot", "staging", "--drain", "1")
-    wait(lambda: ready(port, proven.id) or process.poll() is not None, 60)
+    wait(lambda: ready(Endpoint(port), proven.id) or process.poll() is not None, 60)
     yield process, f"http://127.0.0.1:{port}"
     process.kill()
     process.wait()

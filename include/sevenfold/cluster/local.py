@@ -8,7 +8,6 @@ one caller at a time, and every call can be repeated after a kill.
 from __future__ import annotations
 
 import fcntl
-import http.client
 import json
 import random
 import socket
@@ -16,10 +15,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
-from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
+from sevenfold.cluster import (
+    Deployed,
+    Deployment,
+    DeploymentFailed,
+    Endpoint,
+    Replica,
+    ready,
+    the_one,
+)
+from sevenfold.errors import NO_RETRY_HELPS
 from sevenfold.secrets import private_folder, write_private
 from sevenfold.serving.admission import LIVE, Evidence, arm, require_admission
 from sevenfold.settings import REPOSITORY, Settings, settings
@@ -33,70 +41,6 @@ STOP_WAIT_S = 20
 """Longer than the server's own drain and stop limit."""
 _POLL_S = 0.05
 _STOPPED = ("BACKOFF", "FATAL", "EXITED", "STOPPED", "UNKNOWN")
-
-
-class DeploymentFailed(SevenfoldError):
-    """Replicas that did not become ready. None of them is left running."""
-
-    retry = True
-
-
-class NotDeployed(SevenfoldError):
-    """Nothing is deployed in this slot."""
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """A candidate in a slot of its model: champion, challenger, shadow, staging, or such as staging-load."""
-
-    model: str
-    candidate: str
-    slot: str = "champion"
-    replicas: int = 1
-
-    def __post_init__(self) -> None:
-        arm(self.slot)
-        if self.replicas < 1:
-            raise SevenfoldError(
-                f"{self.candidate} as {self.slot} needs at least one replica, not {self.replicas}"
-            )
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """A deployment and the ports of its replicas; `leaving` ones still answer but get no new requests."""
-
-    model: str
-    candidate: str
-    slot: str
-    ports: tuple[int, ...]
-    leaving: tuple[int, ...] = ()
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """Model, slot, candidate."""
-        return self.model, self.slot, self.candidate
-
-    def program(self, port: int) -> str:
-        """The name of a replica's program."""
-        return f"{self.model}.{self.slot}.{port}"
-
-
-@dataclass(frozen=True)
-class Replica:
-    """One process: where it listens, what supervisord says of it, whether it says it is ready.
-
-    `since` is when it was started, in seconds since 1970; 0 while it is down.
-    """
-
-    model: str
-    candidate: str
-    slot: str
-    port: int
-    state: str
-    pid: int
-    ready: bool
-    since: float = 0.0
 
 
 class LocalCluster:
@@ -122,22 +66,14 @@ class LocalCluster:
         self._evidence, self._publish, self._server = evidence, publish, server
         self._file = private_folder(settings.home) / "cluster.json"
 
-    def deploy(self, deployment: Deployment, limit: float = READY_LIMIT_S) -> Deployed:
-        """Brings a deployment to its number of ready replicas; returns at once when it is there already.
-
-        In a live slot (champion, challenger) another candidate of the slot stays, for the gateway decides who
-        gets traffic; in any other slot it is replaced once the new one is ready.
-
-        Raises:
-            NotAdmitted: the candidate lacks the evidence for the slot.
-            DeploymentFailed: a replica was not ready within `limit` seconds; its last log lines are told.
-        """
+    def deploy(self, deployment: Deployment, limit: float | None = None) -> Deployed:
+        """See Cluster: within `READY_LIMIT_S` by default; a failure tells the last lines of the replica."""
         require_admission(self._evidence(), deployment.candidate, deployment.slot)
         self._supervisor.start()
         with self._alone():
             held = self._find(deployment.model, deployment.slot, deployment.candidate)
             held = held or Deployed(deployment.model, deployment.candidate, deployment.slot, ())
-            held = self._fit(held, deployment.replicas, limit)
+            held = self._fit(held, deployment.replicas, READY_LIMIT_S if limit is None else limit)
             if arm(deployment.slot) not in LIVE:
                 for other in self.deployments(deployment.model, deployment.slot):
                     if other.candidate != deployment.candidate:
@@ -145,19 +81,13 @@ class LocalCluster:
             return held
 
     def scale(self, model: str, slot: str, replicas: int, candidate: str | None = None) -> Deployed:
-        """Adds ready replicas, or drains and stops some.
-
-        Raises:
-            NotDeployed: nothing, or more than one candidate, is deployed there.
-        """
+        """See Cluster."""
         with self._alone():
-            return self._fit(self._only(model, slot, candidate), max(1, replicas), READY_LIMIT_S)
+            held = the_one(self, model, slot, candidate)
+            return self._fit(held, max(1, replicas), READY_LIMIT_S)
 
     def remove(self, model: str, slot: str, candidate: str | None = None) -> None:
-        """Takes replicas out of the gateway, drains and stops them.
-
-        All candidates of the slot if none is named; nothing happens if nothing is deployed there.
-        """
+        """See Cluster."""
         with self._alone():
             for deployed in self.deployments(model, slot):
                 if candidate in (None, deployed.candidate):
@@ -175,56 +105,62 @@ class LocalCluster:
             if model in (None, deployed.model) and slot in (None, deployed.slot)
         ]
 
-    def endpoints(self, model: str, slot: str, candidate: str | None = None) -> list[int]:
-        """Ports on loopback of the replicas that take requests."""
+    def endpoints(self, model: str, slot: str, candidate: str | None = None) -> list[Endpoint]:
+        """Where the replicas answer that take requests."""
         return [
-            port
+            endpoint
             for deployed in self.deployments(model, slot)
             if candidate in (None, deployed.candidate)
-            for port in deployed.ports
+            for endpoint in deployed.endpoints
         ]
+
+    def ready(self, deployed: Deployed) -> bool:
+        """Whether at least one of these replicas says that it is ready."""
+        return any(ready(endpoint, deployed.candidate) for endpoint in deployed.endpoints)
 
     def status(self) -> list[Replica]:
         """Every replica, with what supervisord says of it and whether it answers that it is ready."""
         programs = {program.name: program for program in self._supervisor.status()}
         return [
-            _replica(deployed, port, programs.get(deployed.program(port)))
+            _replica(deployed, endpoint, programs.get(program_name(deployed, endpoint)))
             for deployed in self.deployments()
-            for port in (*deployed.ports, *deployed.leaving)
+            for endpoint in (*deployed.endpoints, *deployed.leaving)
         ]
 
     def given_up(self, deployed: Deployed) -> bool:
         """Whether supervisord starts some of these replicas no more: they failed too often in a row."""
-        return any(self._hopeless(deployed.program(port)) for port in deployed.ports)
+        return any(self._hopeless(program_name(deployed, endpoint)) for endpoint in deployed.endpoints)
 
     def _fit(self, held: Deployed, replicas: int, limit: float) -> Deployed:
         """Makes `held` what is asked, then what runs what `held` says."""
-        fit = [port for port in held.ports if not self._hopeless(held.program(port))]
+        fit = [one for one in held.endpoints if not self._hopeless(program_name(held, one))]
         keep = tuple(fit[:replicas])
-        drop = tuple(port for port in held.ports if port not in keep)
+        drop = tuple(endpoint for endpoint in held.endpoints if endpoint not in keep)
         new = self._free_ports(replicas - len(keep))
         if new:
             coming = (*held.leaving, *drop, *new)
-            self._write(replace(held, ports=keep, leaving=coming))  # known before they start
+            self._write(replace(held, endpoints=keep, leaving=coming))  # known before they start
         wanted = (*keep, *new)
         self._run(held, wanted, new, limit)
-        leaving = tuple(port for port in (*held.leaving, *drop) if port not in wanted)
-        held = replace(held, ports=wanted, leaving=leaving)
+        leaving = tuple(endpoint for endpoint in (*held.leaving, *drop) if endpoint not in wanted)
+        held = replace(held, endpoints=wanted, leaving=leaving)
         self._write(held)
         self._publish()
         return self._stop(held)
 
-    def _run(self, held: Deployed, ports: tuple[int, ...], new: tuple[int, ...], limit: float) -> None:
+    def _run(
+        self, held: Deployed, wanted: tuple[Endpoint, ...], new: tuple[Endpoint, ...], limit: float
+    ) -> None:
         """Starts what does not run and waits until all answer; takes back the new ones if that fails."""
-        for port in ports:
-            self._supervisor.add(self._program(held, port))
+        for endpoint in wanted:
+            self._supervisor.add(self._program(held, endpoint))
         until = time.monotonic() + limit
         try:
-            for port in ports:
-                self._wait_ready(held, port, until)
+            for endpoint in wanted:
+                self._wait_ready(held, endpoint, until)
         except DeploymentFailed:
-            self._supervisor.remove(*(held.program(port) for port in new))
-            self._write(replace(held, leaving=tuple(port for port in held.leaving if port not in new)))
+            self._supervisor.remove(*(program_name(held, endpoint) for endpoint in new))
+            self._write(replace(held, leaving=tuple(one for one in held.leaving if one not in new)))
             raise
 
     def _hopeless(self, program: str) -> bool:
@@ -234,9 +170,9 @@ class LocalCluster:
         except UnknownProgram:
             return False
 
-    def _wait_ready(self, held: Deployed, port: int, until: float) -> None:
-        name = held.program(port)
-        while not ready(port, held.candidate):
+    def _wait_ready(self, held: Deployed, endpoint: Endpoint, until: float) -> None:
+        name = program_name(held, endpoint)
+        while not ready(endpoint, held.candidate):
             state = self._supervisor.program(name).state
             late = time.monotonic() > until
             if late or state in _STOPPED:
@@ -248,23 +184,24 @@ class LocalCluster:
             time.sleep(_POLL_S)
 
     def _end(self, deployed: Deployed) -> None:
-        leaving = replace(deployed, ports=(), leaving=(*deployed.leaving, *deployed.ports))
+        leaving = replace(deployed, endpoints=(), leaving=(*deployed.leaving, *deployed.endpoints))
         self._write(leaving)
         self._publish()
         self._stop(leaving)
 
     def _stop(self, deployed: Deployed) -> Deployed:
         """Stops what leaves: each drains by itself, all at the same time."""
-        self._supervisor.remove(*(deployed.program(port) for port in deployed.leaving))
+        self._supervisor.remove(*(program_name(deployed, endpoint) for endpoint in deployed.leaving))
         stopped = replace(deployed, leaving=())
         self._write(stopped)
         return stopped
 
-    def _program(self, held: Deployed, port: int) -> Program:
-        arguments = {"model": held.model, "candidate": held.candidate, "slot": held.slot, "port": str(port)}
+    def _program(self, held: Deployed, endpoint: Endpoint) -> Program:
+        port = str(endpoint.port)
+        arguments = {"model": held.model, "candidate": held.candidate, "slot": held.slot, "port": port}
         words = [word for name, value in arguments.items() for word in (f"--{name}", value)]
         return Program(
-            held.program(port),
+            program_name(held, endpoint),
             (*self._server, *words, "--log-dir", str(self._settings.logs)),
             env=self._environment(),
             directory=self._settings.home,
@@ -285,23 +222,16 @@ class LocalCluster:
             "SEVENFOLD_ARTIFACTS_URL": here.artifacts_url,
         }
 
-    def _only(self, model: str, slot: str, candidate: str | None) -> Deployed:
-        found = [d for d in self.deployments(model, slot) if candidate in (None, d.candidate)]
-        if len(found) != 1:
-            held = ", ".join(deployed.candidate for deployed in found) or "nothing"
-            raise NotDeployed(f"one candidate of {model} must be deployed as {slot}; there is {held}")
-        return found[0]
-
     def _find(self, model: str, slot: str, candidate: str) -> Deployed | None:
         return next((d for d in self.deployments() if d.key == (model, slot, candidate)), None)
 
-    def _free_ports(self, count: int) -> tuple[int, ...]:
-        taken = {port for deployed in self._read() for port in (*deployed.ports, *deployed.leaving)}
+    def _free_ports(self, count: int) -> tuple[Endpoint, ...]:
+        taken = {one.port for deployed in self._read() for one in (*deployed.endpoints, *deployed.leaving)}
         tried = (port for port in random.sample(range(*PORTS), 500) if port not in taken and is_free(port))
-        ports = tuple(islice(tried, count))
-        if len(ports) < count:
+        found = tuple(map(Endpoint, islice(tried, count)))
+        if len(found) < count:
             raise DeploymentFailed(f"fewer than {count} free ports were found from {PORTS[0]} to {PORTS[1]}")
-        return ports
+        return found
 
     def _read(self) -> list[Deployed]:
         try:
@@ -309,14 +239,28 @@ class LocalCluster:
         except FileNotFoundError:
             return []
         return [
-            Deployed(**{**entry, "ports": tuple(entry["ports"]), "leaving": tuple(entry["leaving"])})
+            Deployed(
+                *(entry["model"], entry["candidate"], entry["slot"]),
+                tuple(map(Endpoint, entry["ports"])),
+                tuple(map(Endpoint, entry["leaving"])),
+            )
             for entry in entries
         ]
 
     def _write(self, changed: Deployed) -> None:
         others = [deployed for deployed in self._read() if deployed.key != changed.key]
-        kept = [*others, changed] if changed.ports or changed.leaving else others
-        write_private(self._file, json.dumps([asdict(deployed) for deployed in kept], indent=1))
+        kept = [*others, changed] if changed.endpoints or changed.leaving else others
+        entries = [
+            {
+                "model": one.model,
+                "candidate": one.candidate,
+                "slot": one.slot,
+                "ports": [endpoint.port for endpoint in one.endpoints],
+                "leaving": [endpoint.port for endpoint in one.leaving],
+            }
+            for one in kept
+        ]
+        write_private(self._file, json.dumps(entries, indent=1))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -337,28 +281,20 @@ def local_cluster() -> LocalCluster:
     )
 
 
-def ready(port: int, candidate: str, limit: float = 1.0) -> bool:
-    """Whether a replica of `candidate` on loopback says that it is ready."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=limit)
-    try:
-        connection.request("GET", "/v2/health/ready")
-        answer = connection.getresponse()
-        return answer.status == 200 and answer.headers.get("x-candidate") == candidate
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+def program_name(deployed: Deployed, endpoint: Endpoint) -> str:
+    """The name of a replica's program."""
+    return f"{deployed.model}.{deployed.slot}.{endpoint.port}"
 
 
-def _replica(deployed: Deployed, port: int, program: ProgramStatus | None) -> Replica:
+def _replica(deployed: Deployed, endpoint: Endpoint, program: ProgramStatus | None) -> Replica:
     return Replica(
         deployed.model,
         deployed.candidate,
         deployed.slot,
-        port,
+        endpoint,
         program.state if program else "MISSING",
         program.pid if program else 0,
-        ready(port, deployed.candidate, 2.0),  # as long as the gateway waits
+        ready(endpoint, deployed.candidate, 2.0),  # as long as the gateway waits
         program.since if program and program.pid else 0.0,
     )
 
