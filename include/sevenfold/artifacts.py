@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from functools import cached_property
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
 from sevenfold.errors import SevenfoldError
+from sevenfold.objects import ObjectStorage
 from sevenfold.settings import settings
 
 CHUNK = 1 << 20
@@ -34,7 +35,7 @@ class Where(Protocol):
 
 
 class ArtifactStore:
-    """Files below an fsspec URL: `file:///...` here, object storage on a cluster.
+    """Files below a URL: `file:///...` here, object storage on a cluster.
 
     `cache` is where files of a remote store are kept once they are fetched and verified.
     """
@@ -44,13 +45,14 @@ class ArtifactStore:
         self._cache = cache
         scheme, separator, path = self.url.partition("://")
         self._folder = Path(path or scheme) if scheme == "file" or not separator else None
+        self._remote = ObjectStorage(self.url)
 
     def put(self, content: Path | bytes) -> str:
         """Keeps a file or bytes and returns their sha256 (hex). The same bytes twice are kept once."""
         digest = _sha256(content)
         name = _place(digest)
-        if not self._holds(name, digest):
-            self._write(name, content)
+        if self.sha256(name) != digest:
+            self.write(name, content)
         return digest
 
     def get(self, digest: str) -> Path:
@@ -83,7 +85,7 @@ class ArtifactStore:
         path = PurePosixPath("reports", promotion.id, activity, name)
         if ".." in path.parts or PurePosixPath(name).is_absolute() or not name:
             raise BadArtifactName(f"'{name}' is no name for a report of {activity} in {promotion.id}.")
-        self._write(str(path), body)
+        self.write(str(path), body)
         return str(path), _sha256(body)
 
     def read(self, path: str) -> bytes:
@@ -93,38 +95,35 @@ class ArtifactStore:
             MissingArtifact: there is nothing.
         """
         try:
-            if self._folder is not None:
-                return (self._folder / path).read_bytes()
-            return bytes(self._remote.cat_file(f"{self.url}/{path}"))
+            return (self._folder / path).read_bytes() if self._folder else self._remote.read(path)
         except FileNotFoundError as error:
             raise MissingArtifact(f"The artifact store {self.url} has no {path}.") from error
 
-    def _holds(self, name: str, digest: str) -> bool:
-        if self._folder is None:
-            return bool(self._remote.exists(f"{self.url}/{name}"))
-        local = self._folder / name
-        return local.is_file() and _sha256(local) == digest
+    def sha256(self, path: str) -> str | None:
+        """The sha256 (hex) of the bytes at a path, as they lie there now; None where there is nothing."""
+        try:
+            if self._folder is not None:
+                return _sha256(self._folder / path)
+            digest = hashlib.sha256()
+            for chunk in self._remote.chunks(path):
+                digest.update(chunk)
+            return digest.hexdigest()
+        except FileNotFoundError:
+            return None
 
-    def _write(self, name: str, content: Path | bytes) -> None:
+    def write(self, path: str, content: Path | bytes) -> None:
+        """Puts a file or bytes at a path: all of it or nothing, whatever was there before."""
         if self._folder is not None:
-            _write_whole(self._folder / name, content)
-        elif isinstance(content, bytes):
-            self._remote.pipe_file(f"{self.url}/{name}", content)
+            _write_whole(self._folder / path, _chunks(content))
         else:
-            self._remote.put_file(str(content), f"{self.url}/{name}")
+            self._remote.write(path, content)
 
     def _fetch(self, name: str, local: Path) -> bool:
         try:
-            _write_whole(local, bytes(self._remote.cat_file(f"{self.url}/{name}")))
+            _write_whole(local, self._remote.chunks(name))
         except FileNotFoundError:
             return False
         return True
-
-    @cached_property
-    def _remote(self) -> Any:
-        import fsspec
-
-        return fsspec.core.url_to_fs(self.url)[0]
 
 
 def open_artifacts(url: str | None = None, cache: Path | None = None) -> ArtifactStore:
@@ -143,18 +142,22 @@ def _sha256(content: Path | bytes) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_whole(path: Path, content: Path | bytes) -> None:
+def _chunks(content: Path | bytes) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    with content.open("rb") as source:
+        while chunk := source.read(CHUNK):
+            yield chunk
+
+
+def _write_whole(path: Path, chunks: Iterable[bytes]) -> None:
     """All of the file or nothing of it, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.{os.getpid()}.half")
     try:
         with half.open("wb") as target:
-            if isinstance(content, bytes):
-                target.write(content)
-            else:
-                with content.open("rb") as source:
-                    while chunk := source.read(CHUNK):
-                        target.write(chunk)
+            target.writelines(chunks)
             target.flush()
             os.fsync(target.fileno())
         half.replace(path)

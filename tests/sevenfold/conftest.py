@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.sevenfold import object_storage
 from tests.sevenfold.evidence_world import World
 from tests.sevenfold.postgresql import NoPostgresql, server
 
@@ -36,6 +37,21 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     with psycopg.connect(host=host, user="sevenfold", dbname="postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
     return str(url).replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[dict[str, str]]:
+    """The variables of an S3 that the tests started themselves."""
+    with object_storage.server() as variables:
+        yield variables
+
+
+@pytest.fixture
+def s3(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The URL of an empty place in it; the variables are set."""
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{object_storage.BUCKET}/{tmp_path.name}"
 
 
 @pytest.fixture

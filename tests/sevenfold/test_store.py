@@ -301,7 +301,7 @@ def test_a_full_disk_loses_nothing_and_says_so(tmp_path: Path) -> None:
 def test_importing_the_store_is_cheap() -> None:
     program = (
         "import sys, sevenfold.store\n"
-        "heavy = {'pandas', 'alembic', 'securesystemslib', 'mlflow', 'scipy', 'numpy', 'httpx', 'fsspec'}\n"
+        "heavy = {'pandas', 'alembic', 'securesystemslib', 'mlflow', 'scipy', 'numpy', 'httpx', 'obstore'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )
     ended = subprocess.run(
