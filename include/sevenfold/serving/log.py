@@ -1,9 +1,9 @@
 """The prediction log and the feedback log: one line a request, appended at once, read back as tables.
 
 A line is one write(2) to a file opened with O_APPEND before the answer leaves: a killed server loses nothing
-that it answered. Each process has its own file, `<logs>/predictions/<model>/<candidate>/<pid>.jsonl`, whose
-first line names the columns. A request is kept byte for byte as it came, so nothing can be lost or rounded
-between what was asked and what monitoring reads.
+that it answered. Each process has its own files (see log_files) in `<logs>/predictions/<model>/<candidate>`,
+whose first line names the columns. A request is kept byte for byte as it came, so nothing can be lost or
+rounded between what was asked and what monitoring reads.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from sevenfold import log_files
 from sevenfold.predictions import column
 from sevenfold.serving.protocol import Signature, check_request
 from sevenfold.tasks import BINARY, Output
@@ -30,14 +31,12 @@ if TYPE_CHECKING:
 
 
 class AppendLog:
-    """A file that grows by whole lines."""
+    """A new file that grows by whole lines."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._file).st_size
-        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
-            self.append(b"")  # ends the torn line of a process of the same number
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._size = 0
 
     def append(self, *parts: bytes) -> None:
         """Writes one line, made of `parts`, and its newline at once, or nothing.
@@ -57,6 +56,33 @@ class AppendLog:
     def close(self) -> None:
         """Closes the file."""
         os.close(self._file)
+
+
+class ProcessLog:
+    """The files of this process in a folder, one after the other. Each begins with `head`, if any."""
+
+    def __init__(self, folder: Path, head: bytes = b"") -> None:
+        self._folder, self._head = folder, head
+        self._log = self._begun()
+
+    def append(self, *parts: bytes) -> None:
+        """Writes one line, made of `parts`, or nothing.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        if seconds_now() >= self._until:
+            before, self._log = self._log, self._begun()
+            before.close()
+        self._log.append(*parts)
+
+    def _begun(self) -> AppendLog:
+        now, writer = datetime.fromtimestamp(seconds_now(), UTC), f"{log_files.host()}-{os.getpid()}"
+        log = AppendLog(log_files.named(self._folder, writer, now))
+        if self._head:
+            log.append(self._head)
+        self._until = (now + log_files.LONGEST).timestamp()
+        return log
 
 
 _MILLISECONDS = [f".{millisecond:03d}+00:00" for millisecond in range(1000)]
@@ -80,10 +106,10 @@ class PredictionLog:
     """What one server process answered."""
 
     def __init__(self, logs: Path, model: str, candidate: str, signature: Signature) -> None:
-        self._log = AppendLog(logs / "predictions" / model / candidate / f"{os.getpid()}.jsonl")
-        self._candidate, self._clock = candidate, _Clock()
         columns = {"numeric": signature.numeric, "categorical": signature.categorical}
-        self._log.append(orjson.dumps({"columns": columns, "output": signature.output.name}))
+        head = orjson.dumps({"columns": columns, "output": signature.output.name})
+        self._log = ProcessLog(logs / "predictions" / model / candidate, head)
+        self._candidate, self._clock = candidate, _Clock()
 
     def append(
         self,
@@ -126,7 +152,7 @@ class FeedbackLog:
     """Labels that came back to one server process."""
 
     def __init__(self, logs: Path, model: str) -> None:
-        self._log = AppendLog(logs / "feedback" / model / f"{os.getpid()}.jsonl")
+        self._log = ProcessLog(logs / "feedback" / model)
 
     def append(self, body: bytes) -> None:
         """Logs one feedback request.

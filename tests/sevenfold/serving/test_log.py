@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from tests.sevenfold.serving import tiny
 
+from sevenfold import log_files
 from sevenfold.serving import log
 from sevenfold.serving.log import AppendLog, FeedbackLog, PredictionLog
 from sevenfold.serving.protocol import Signature
@@ -111,8 +112,28 @@ def test_torn_lines_are_left_out(tmp_path: Path) -> None:
     whole = file.read_bytes()
     file.write_bytes(whole + whole.splitlines()[1][:100])
     assert log.predictions(tmp_path, "tiny")["request"].to_pylist() == ["a"]
-    answer(PredictionLog(tmp_path, "tiny", "c1", SIGNATURE), 1, request_id="b")  # the same pid comes again
+    answer(PredictionLog(tmp_path, "tiny", "c1", SIGNATURE), 1, request_id="b")
     assert log.predictions(tmp_path, "tiny")["request"].to_pylist() == ["a", "b"]
+
+
+def test_a_process_goes_on_in_a_new_file_before_a_day_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, answers = FeedbackLog(tmp_path, "tiny"), PredictionLog(tmp_path, "tiny", "c1", SIGNATURE)
+    begun, folders = datetime.now(UTC), ("predictions/tiny/c1", "feedback/tiny")
+
+    def append(number: int) -> None:
+        answer(answers, 1, request_id=f"a{number}")
+        known = {"id": f"l{number}", "label": 1, "known_at": NOON.isoformat()}
+        labels.append(json.dumps({"labels": [known]}).encode())
+
+    for number, hours in enumerate((0, 22, 23, 24, 72)):
+        now = (begun + timedelta(hours=hours)).timestamp()
+        monkeypatch.setattr(log, "seconds_now", lambda now=now: now)
+        append(number)
+    assert [len(log_files.files(tmp_path / folder)) for folder in folders] == [3, 3]
+    assert log.predictions(tmp_path, "tiny")["request"].to_pylist() == [f"a{n}" for n in range(5)]
+    assert log.feedback(tmp_path, "tiny")["id"].to_pylist() == [f"l{n}" for n in range(5)]
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
