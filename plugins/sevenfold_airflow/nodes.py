@@ -2,7 +2,7 @@
 
 The Job is Kubernetes' own: it numbers the pods (JOB_COMPLETION_INDEX) and gives each a host name; torchrun in
 each of them meets the others at the first one (sevenfold.training.launch). The headless service `nodes` of
-the environment's namespace makes the host names known (include/kubernetes/nodes.yaml).
+the environment's namespace makes the host names known (include/kubernetes/base/environments/training).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from sevenfold.training.launch import PORT, Launch
 from sevenfold_airflow.nodes import SERVICE, NodesOperator
 from sevenfold_airflow.pod import PodSettings
 
-MANIFEST = Path(__file__).resolve().parents[2] / "include/kubernetes/nodes.yaml"
+MANIFEST = Path(__file__).resolve().parents[2] / "include/kubernetes/base/environments/training/nodes.yaml"
 
 
 def operator(runtime: str, code: str = "") -> NodesOperator:

@@ -1,0 +1,234 @@
+"""Every object of every overlay: known to the API, restricted, and naming only what is there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import yaml
+from tests.manifests.openapi import mistakes, model_of
+from tests.manifests.rendered import (
+    KUBERNETES,
+    OVERLAYS,
+    Resource,
+    named,
+    of_kind,
+    overlay,
+    overlay_text,
+    pods,
+    read,
+)
+from tests.pod_security import unrestricted
+
+from sevenfold.environments import ENVIRONMENTS
+
+NAMESPACES = {*(f"sevenfold-{environment}" for environment in ENVIRONMENTS), "sevenfold-airflow"}
+
+
+@pytest.fixture(params=OVERLAYS)
+def resources(request: pytest.FixtureRequest) -> list[Resource]:
+    return overlay(request.param)
+
+
+def test_every_object_is_one_that_the_api_takes(resources: list[Resource]) -> None:
+    ours = [one for one in resources if model_of(one["apiVersion"], one["kind"])]
+    assert len(ours) > 150
+    found = {named(one): wrong for one in ours if (wrong := mistakes(one))}
+    assert not found
+    custom = {one["apiVersion"] for one in resources if one not in ours}
+    assert custom <= {"monitoring.coreos.com/v1", "external-secrets.io/v1"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda pod: pod.update(restartPolcy="Never"), "restartPolcy: no such field"),
+        (lambda pod: pod["containers"][0].pop("name"), "`name`, must not be `None`"),
+        (lambda pod: pod["containers"][0]["ports"][0].update(containerPort="80"), "not of type int"),
+        (lambda pod: pod.update(containers={}), "not a list"),
+        (lambda pod: pod["securityContext"].update(runAsNonRoot="true"), "not of type bool"),
+        (lambda pod: pod["securityContext"].update(runAsUser=True), "not of type int"),
+        (lambda pod: pod.update(volumes=[None]), "is empty"),
+    ],
+)
+def test_what_the_api_would_not_take_is_noticed(change: Any, sentence: str) -> None:
+    gateway = next(
+        one for one in of_kind(overlay("production"), "Deployment") if one["metadata"]["name"] == "gateway"
+    )
+    assert not mistakes(gateway)
+    change(gateway["spec"]["template"]["spec"])
+    assert sentence in " ".join(mistakes(gateway))
+
+
+def test_no_object_is_there_twice_or_without_a_namespace_of_ours(resources: list[Resource]) -> None:
+    counted = Counter(named(one) for one in resources)
+    assert not [name for name, count in counted.items() if count > 1]
+    here = {one["metadata"]["name"] for one in of_kind(resources, "Namespace")}
+    assert here >= NAMESPACES
+    everywhere = {"Namespace", "PriorityClass", "PersistentVolume"}
+    strays = [
+        named(one)
+        for one in resources
+        if one["kind"] not in everywhere and one["metadata"].get("namespace") not in here
+    ]
+    assert not strays
+
+
+def test_every_namespace_enforces_the_restricted_standard_and_denies_by_default(
+    resources: list[Resource],
+) -> None:
+    policies = of_kind(resources, "NetworkPolicy")
+    for namespace in of_kind(resources, "Namespace"):
+        name = namespace["metadata"]["name"]
+        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted", name
+        denies = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+        assert denies in [one["spec"] for one in policies if one["metadata"]["namespace"] == name], name
+
+
+def test_every_pod_keeps_the_restricted_standard(resources: list[Resource]) -> None:
+    made = dict(pods(resources))
+    assert len(made) >= 11
+    assert not {name: found for name, pod in made.items() if (found := unrestricted(pod))}
+
+
+def test_every_pod_says_what_it_uses_and_writes_to_no_root(resources: list[Resource]) -> None:
+    for name, pod in pods(resources):
+        assert pod["spec"]["automountServiceAccountToken"] is (
+            pod["spec"].get("serviceAccountName") in WITH_TOKEN
+        ), name
+        for container in [*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
+            assert set(container["resources"]["requests"]) >= {"cpu", "memory"}, name
+            assert container["resources"]["limits"]["memory"], name
+
+
+WITH_TOKEN = {"gateway", "reconciler", "watchman", "airflow-worker", "airflow-triggerer"}
+"""Accounts whose pods ask the cluster for something."""
+
+
+def test_names_refer_to_what_is_there(resources: list[Resource]) -> None:
+    assert not dangling(resources)
+
+
+@pytest.mark.parametrize(
+    ("place", "instead"),
+    [
+        ("serviceAccountName: gateway", "serviceAccountName: gatway"),
+        ("priorityClassName: sevenfold-serving", "priorityClassName: serving"),
+        ("claimName: sevenfold-logs", "claimName: logs"),
+        ("secretName: sevenfold-gateway-keys", "secretName: sevenfold-keys"),
+        ("name: sevenfold-owner", "name: sevenfold-root"),
+        ("key: signing.pem", "key: private.pem"),
+        ("configMap:\n          name: sevenfold-images", "configMap:\n          name: images"),
+        ("kind: Role\n  name: launcher", "kind: Role\n  name: lunch"),
+        (
+            "name: airflow-triggerer\n  namespace: sevenfold-airflow",
+            "name: airflow-trigger\n  namespace: sevenfold-airflow",
+        ),
+    ],
+)
+def test_a_name_that_refers_to_nothing_is_noticed(place: str, instead: str) -> None:
+    text = overlay_text("production")
+    assert place in text
+    assert dangling(read(text.replace(place, instead)))
+
+
+def secrets() -> dict[tuple[str, str], set[str]]:
+    """The documented secrets: namespace and name -> keys."""
+    document = yaml.safe_load((KUBERNETES / "secrets.example.yaml").read_text())
+    return {
+        (space, name): set(keys)
+        for name, told in document.items()
+        for space in told["namespaces"]
+        for keys in [told["keys"]]
+    }
+
+
+def dangling(resources: list[Resource]) -> list[str]:
+    """Names of accounts, priorities, claims, config maps, secrets, roles and volumes that lead nowhere."""
+    there = {
+        (one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]) for one in resources
+    }
+    documented = secrets()
+    found = []
+
+    def look(where: str, kind: str, namespace: str, name: str) -> None:
+        if (kind, namespace, name) not in there:
+            found.append(f"{where}: no {kind} {namespace}/{name}")
+
+    def look_secret(where: str, namespace: str, name: str, keys: set[str]) -> None:
+        if (namespace, name) not in documented or not keys <= documented[namespace, name]:
+            found.append(f"{where}: Secret {namespace}/{name} with {sorted(keys)} is not documented")
+
+    for where, pod in pods(resources):
+        namespace, spec = pod["metadata"]["namespace"], pod["spec"]
+        if account := spec.get("serviceAccountName"):
+            look(where, "ServiceAccount", namespace, account)
+        if priority := spec.get("priorityClassName"):
+            look(where, "PriorityClass", "", priority)
+        for volume in spec.get("volumes", []):
+            if claim := volume.get("persistentVolumeClaim"):
+                look(where, "PersistentVolumeClaim", namespace, claim["claimName"])
+            if given := volume.get("configMap"):
+                look(where, "ConfigMap", namespace, given["name"])
+            if given := volume.get("secret"):
+                keys = {item["key"] for item in given.get("items", [])}
+                look_secret(where, namespace, given["secretName"], keys)
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            for given in container.get("envFrom", []):
+                if "configMapRef" in given:
+                    look(where, "ConfigMap", namespace, given["configMapRef"]["name"])
+                else:
+                    look_secret(where, namespace, given["secretRef"]["name"], set())
+            for variable in container.get("env", []):
+                if key := variable.get("valueFrom", {}).get("secretKeyRef"):
+                    look_secret(where, namespace, key["name"], {key["key"]})
+            mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
+            volumes = {volume["name"] for volume in spec.get("volumes", [])}
+            found += [f"{where}: no volume {name}" for name in mounts - volumes]
+    for binding in of_kind(resources, "RoleBinding"):
+        look(
+            named(binding),
+            binding["roleRef"]["kind"],
+            binding["metadata"]["namespace"],
+            binding["roleRef"]["name"],
+        )
+        for subject in binding["subjects"]:
+            look(named(binding), subject["kind"], subject["namespace"], subject["name"])
+    for volume in of_kind(resources, "PersistentVolume"):
+        claim = volume["spec"]["claimRef"]
+        look(named(volume), "PersistentVolumeClaim", claim["namespace"], claim["name"])
+    return found
+
+
+def test_every_claim_that_waits_for_a_volume_gets_one(resources: list[Resource]) -> None:
+    volumes = {
+        (one["spec"]["claimRef"]["namespace"], one["spec"]["claimRef"]["name"]): one["spec"]
+        for one in of_kind(resources, "PersistentVolume")
+    }
+    waiting = [
+        one
+        for one in of_kind(resources, "PersistentVolumeClaim")
+        if one["spec"].get("storageClassName") == ""
+    ]
+    assert len(waiting) == 12
+    for claim in waiting:
+        volume = volumes[claim["metadata"]["namespace"], claim["metadata"]["name"]]
+        assert claim["spec"]["accessModes"] == volume["accessModes"]
+        asked, given = claim["spec"]["resources"]["requests"]["storage"], volume["capacity"]["storage"]
+        assert int(asked.removesuffix("Gi")) <= int(given.removesuffix("Gi"))
+
+
+def test_no_folder_is_shared_across_the_line_that_training_must_not_cross(resources: list[Resource]) -> None:
+    folders: dict[str, set[str]] = {}
+    for volume in of_kind(resources, "PersistentVolume"):
+        place = (volume["spec"].get("local") or volume["spec"].get("nfs"))["path"]
+        folders.setdefault(place, set()).add(volume["spec"]["claimRef"]["namespace"])
+    before = {f"sevenfold-{environment}" for environment in ("development", "training", "testing")}
+    assert before in folders.values()
+    assert not [shared for shared in folders.values() if shared & before and shared - before]
+
+
+def test_no_secret_is_an_object_of_ours(resources: list[Resource]) -> None:
+    assert not of_kind(resources, "Secret")
