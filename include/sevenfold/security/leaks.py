@@ -10,6 +10,8 @@ from sevenfold.security.check import Check
 
 CODE = ("dags", "plugins", "include", "docker", "airflow_settings.yaml", "requirements.txt")
 """What of the repository goes into images and to Airflow."""
+CHUNK = 1 << 20
+"""Bytes of a file that are looked at together."""
 SHORTEST = 12
 """Letters of a secret that is looked for; shorter ones stand in any text."""
 TEXT = (".py", ".yaml", ".yml", ".json", ".md", ".txt", ".toml", ".html", ".cfg", ".mako", "")
@@ -64,12 +66,19 @@ def known_secrets(folder: Path) -> dict[bytes, str]:
 
 
 def holding(path: Path, known: dict[bytes, str]) -> list[str]:
-    """The secrets that a file holds."""
+    """The secrets that a file holds, however large it is: a part of it is in memory at a time."""
+    overlap = max(map(len, known), default=1) - 1
+    found: set[str] = set()
+    end = b""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as opened:
+            while read := opened.read(CHUNK):
+                part = end + read
+                found |= {name for value, name in known.items() if name not in found and value in part}
+                end = part[max(0, len(part) - overlap) :]  # a secret may lie across two parts
     except OSError:
-        return []
-    return sorted({name for value, name in known.items() if value in content})
+        pass  # it has gone, or is nobody's to read
+    return sorted(found)
 
 
 def _lines(value: str) -> list[bytes]:

@@ -136,6 +136,21 @@ def test_secrets_in_code_logs_and_reports_are_found(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("before", [0, 5, 27, 32, 40, 95])
+def test_a_secret_is_found_wherever_it_lies_in_a_large_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    monkeypatch.setattr(leaks, "CHUNK", 32)
+    known = {b"0123456789ab": "a short one", b"x" * 40: "a long one"}
+    path = tmp_path / "a.log"
+    path.write_bytes(b"." * before + b"0123456789ab" + b"." * 100)
+    assert leaks.holding(path, known) == ["a short one"]
+    path.write_bytes(b"." * before + b"x" * 40 + b"." * 100 + b"0123456789ab")
+    assert leaks.holding(path, known) == ["a long one", "a short one"]
+    path.write_bytes(b"." * before + b"0123456789a-b" + b"x" * 39)
+    assert leaks.holding(path, known) == []
+
+
 def test_nothing_to_look_for_is_said(tmp_path: Path) -> None:
     assert "none could be looked for" in leaks.left_behind(tmp_path / "none", [], []).note
 
