@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -134,6 +136,7 @@ def test_a_name_that_refers_to_nothing_is_noticed(place: str, instead: str) -> N
     assert dangling(read(text.replace(place, instead)))
 
 
+@cache
 def secrets() -> dict[tuple[str, str], set[str]]:
     """The documented secrets: namespace and name -> keys."""
     document = yaml.safe_load((KUBERNETES / "secrets.example.yaml").read_text())
@@ -147,59 +150,77 @@ def secrets() -> dict[tuple[str, str], set[str]]:
 
 def dangling(resources: list[Resource]) -> list[str]:
     """Names of accounts, priorities, claims, config maps, secrets, roles and volumes that lead nowhere."""
-    there = {
-        (one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]) for one in resources
-    }
-    documented = secrets()
-    found = []
-
-    def look(where: str, kind: str, namespace: str, name: str) -> None:
-        if (kind, namespace, name) not in there:
-            found.append(f"{where}: no {kind} {namespace}/{name}")
-
-    def look_secret(where: str, namespace: str, name: str, keys: set[str]) -> None:
-        if (namespace, name) not in documented or not keys <= documented[namespace, name]:
-            found.append(f"{where}: Secret {namespace}/{name} with {sorted(keys)} is not documented")
-
-    for where, pod in pods(resources):
-        namespace, spec = pod["metadata"]["namespace"], pod["spec"]
-        if account := spec.get("serviceAccountName"):
-            look(where, "ServiceAccount", namespace, account)
-        if priority := spec.get("priorityClassName"):
-            look(where, "PriorityClass", "", priority)
-        for volume in spec.get("volumes", []):
-            if claim := volume.get("persistentVolumeClaim"):
-                look(where, "PersistentVolumeClaim", namespace, claim["claimName"])
-            if given := volume.get("configMap"):
-                look(where, "ConfigMap", namespace, given["name"])
-            if given := volume.get("secret"):
-                keys = {item["key"] for item in given.get("items", [])}
-                look_secret(where, namespace, given["secretName"], keys)
-        for container in [*spec["containers"], *spec.get("initContainers", [])]:
-            for given in container.get("envFrom", []):
-                if "configMapRef" in given:
-                    look(where, "ConfigMap", namespace, given["configMapRef"]["name"])
-                else:
-                    look_secret(where, namespace, given["secretRef"]["name"], set())
-            for variable in container.get("env", []):
-                if key := variable.get("valueFrom", {}).get("secretKeyRef"):
-                    look_secret(where, namespace, key["name"], {key["key"]})
-            mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
-            volumes = {volume["name"] for volume in spec.get("volumes", [])}
-            found += [f"{where}: no volume {name}" for name in mounts - volumes]
+    there = objects(resources)
+    found = [lost for where, pod in pods(resources) for lost in dangling_of(where, pod, there)]
+    wanted = []
     for binding in of_kind(resources, "RoleBinding"):
-        look(
-            named(binding),
-            binding["roleRef"]["kind"],
-            binding["metadata"]["namespace"],
-            binding["roleRef"]["name"],
-        )
-        for subject in binding["subjects"]:
-            look(named(binding), subject["kind"], subject["namespace"], subject["name"])
+        namespace, role = binding["metadata"]["namespace"], binding["roleRef"]
+        wanted.append((named(binding), (role["kind"], namespace, role["name"])))
+        subjects = [(one["kind"], one["namespace"], one["name"]) for one in binding["subjects"]]
+        wanted += [(named(binding), subject) for subject in subjects]
     for volume in of_kind(resources, "PersistentVolume"):
         claim = volume["spec"]["claimRef"]
-        look(named(volume), "PersistentVolumeClaim", claim["namespace"], claim["name"])
+        wanted.append((named(volume), ("PersistentVolumeClaim", claim["namespace"], claim["name"])))
+    return found + [f"{where}: no {one}" for where, one in wanted if one not in there]
+
+
+def objects(resources: list[Resource]) -> set[tuple[str, str, str]]:
+    """Kind, namespace and name of each object."""
+    return {(one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"]) for one in resources}
+
+
+def dangling_of(where: str, pod: Resource, there: set[tuple[str, str, str]]) -> list[str]:
+    """Names in a pod that lead nowhere, where `there` are all objects."""
+    documented = secrets()
+    namespace = pod["metadata"]["namespace"]
+    wanted = [(kind, space, name) for kind, space, name in _named_by(pod["spec"], namespace)]
+    found = [f"{where}: no {one}" for one in wanted if one not in there]
+    for name, keys in _secrets_of(pod["spec"]):
+        if not keys <= documented.get((namespace, name), {"-"}) or (namespace, name) not in documented:
+            found.append(f"{where}: Secret {namespace}/{name} with {sorted(keys)} is not documented")
+    volumes = {volume["name"] for volume in pod["spec"].get("volumes", [])}
+    for container in _containers(pod["spec"]):
+        mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
+        found += [f"{where}: no volume {name}" for name in mounts - volumes]
     return found
+
+
+def _containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*spec["containers"], *spec.get("initContainers", [])]
+
+
+def _named_by(spec: dict[str, Any], namespace: str) -> Iterator[tuple[str, str, str]]:
+    """Kind, namespace and name of what a pod names, secrets apart."""
+    if account := spec.get("serviceAccountName"):
+        yield "ServiceAccount", namespace, account
+    if priority := spec.get("priorityClassName"):
+        yield "PriorityClass", "", priority
+    for volume in spec.get("volumes", []):
+        if claim := volume.get("persistentVolumeClaim"):
+            yield "PersistentVolumeClaim", namespace, claim["claimName"]
+        if given := volume.get("configMap"):
+            yield "ConfigMap", namespace, given["name"]
+    for container in _containers(spec):
+        for given in container.get("envFrom", []):
+            if "configMapRef" in given:
+                yield "ConfigMap", namespace, given["configMapRef"]["name"]
+
+
+def _secrets_of(spec: dict[str, Any]) -> Iterator[tuple[str, set[str]]]:
+    """Secrets that a pod names, with the keys of which it says that it needs them."""
+    for volume in spec.get("volumes", []):
+        if given := volume.get("secret"):
+            yield given["secretName"], {item["key"] for item in given.get("items", [])}
+        for source in volume.get("projected", {}).get("sources", []):
+            if given := source.get("secret"):
+                yield given["name"], {item["key"] for item in given.get("items", [])}
+    for container in _containers(spec):
+        for given in container.get("envFrom", []):
+            if "secretRef" in given:
+                yield given["secretRef"]["name"], set()
+        for variable in container.get("env", []):
+            if key := variable.get("valueFrom", {}).get("secretKeyRef"):
+                yield key["name"], {key["key"]}
 
 
 def test_every_claim_that_waits_for_a_volume_gets_one(resources: list[Resource]) -> None:

@@ -82,7 +82,8 @@ def test_a_token_is_mounted_only_by_who_has_a_right(resources: list[Resource]) -
         for one in of_kind(resources, "ServiceAccount")
     }
     assert len(accounts) >= 7 + 2 * 3 + 2 + 3
-    assert not {name for name, mounts in accounts.items() if mounts is not False}
+    launchers = {f"sevenfold-{account}" for account in LAUNCHERS.split()}
+    assert {name for name, mounts in accounts.items() if mounts is not False} == launchers
     able = {account for account, *_ in rights(resources)}
     for name, pod in pods(resources):
         account = f"{pod['metadata']['namespace']}/{pod['spec'].get('serviceAccountName', 'default')}"

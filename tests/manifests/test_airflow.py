@@ -1,0 +1,161 @@
+"""Airflow on a cluster: the chart's values and the component say the same, and Airflow knows it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from airflow.configuration import conf
+from airflow.sdk import Connection
+from tests.manifests.rendered import KUBERNETES, Resource, of_kind, overlay
+from tests.manifests.test_objects import secrets
+
+from sevenfold_airflow.pod import PodSettings
+
+AIRFLOW = KUBERNETES / "airflow"
+CHART = os.environ.get("SEVENFOLD_AIRFLOW_CHART", "")
+
+
+def values(*more: str) -> dict[str, Any]:
+    """Our values, with those of a cluster over them, as Helm merges them."""
+    merged: dict[str, Any] = {}
+    for name in ("values", *more):
+        merged = _over(merged, yaml.safe_load((AIRFLOW / f"{name}.yaml").read_text()))
+    return merged
+
+
+def _over(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _over(lower[key], upper[key])
+        for key in lower.keys() & upper.keys()
+        if isinstance(upper[key], dict)
+    }
+    return {**lower, **upper, **both}
+
+
+def settings_of_the_component() -> dict[str, str]:
+    """The ConfigMap of the component airflow."""
+    named = (
+        one for one in of_kind(overlay("production"), "ConfigMap") if one["metadata"]["name"] == "airflow"
+    )
+    data: dict[str, str] = next(named)["data"]
+    return data
+
+
+def variables_of_the_chart() -> dict[str, str]:
+    """What the chart's values make of Airflow's settings, as variables."""
+    given = values()
+    told = {one["name"]: one["value"] for one in given["env"]}
+    for section, options in given["config"].items():
+        told |= {f"AIRFLOW__{section}__{option}".upper(): value for option, value in options.items()}
+    return told
+
+
+@pytest.mark.parametrize("told", [settings_of_the_component, variables_of_the_chart])
+def test_airflow_knows_every_setting(told: Any) -> None:
+    known = {
+        f"AIRFLOW__{section}__{option}".upper()
+        for section, described in conf.configuration_description.items()
+        for option in described["options"]
+    }
+    ours = {name for name in told() if name.startswith("AIRFLOW__")}
+    assert len(ours) >= 10
+    assert ours <= known
+    assert "AIRFLOW__CORE__DAG_FOLDER" not in known  # and a misspelt one would be noticed
+
+
+@pytest.mark.parametrize("told", [settings_of_the_component, variables_of_the_chart])
+def test_the_connection_is_one_that_the_operator_understands(told: Any) -> None:
+    connection = Connection.from_json(told()["AIRFLOW_CONN_KUBERNETES_DEFAULT"], conn_id="kubernetes_default")
+    assert connection.conn_type == "kubernetes"
+    extra = connection.extra_dejson
+    assert extra["in_cluster"] is True
+    settings = PodSettings.of(extra)
+    assert (settings.runtime, settings.deferrable) == ("kubernetes", True)
+
+
+def test_both_ways_say_the_same_where_it_matters() -> None:
+    component, chart = settings_of_the_component(), variables_of_the_chart()
+    same = {name for name in component.keys() & chart.keys()}
+    assert {"AIRFLOW_CONN_KUBERNETES_DEFAULT", "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"} <= same
+    assert {name: component[name] for name in same} == {name: chart[name] for name in same}
+
+
+def test_the_chart_runs_under_the_accounts_of_the_overlay() -> None:
+    given, resources = values(), overlay("production")
+    there = {
+        one["metadata"]["name"]
+        for one in of_kind(resources, "ServiceAccount")
+        if one["metadata"]["namespace"] == "sevenfold-airflow"
+    }
+    parts = ("workers", "triggerer", "dagProcessor", "apiServer", "migrateDatabaseJob")
+    accounts = {part: given[part]["serviceAccount"] for part in parts}
+    assert not [part for part, account in accounts.items() if account["create"] is not False]
+    assert {account["name"] for account in accounts.values()} == there
+    assert (
+        accounts["apiServer"]["name"] == accounts["dagProcessor"]["name"] == "airflow"
+    )  # which may do nothing
+
+
+def test_the_chart_makes_no_secret_and_reads_those_that_are_documented() -> None:
+    given = values()
+    assert not [name for name, made in given["enableBuiltInSecretEnvVars"].items() if made is not False]
+    named = {given[key] for key in ("fernetKeySecretName", "apiSecretKeySecretName", "jwtSecretName")}
+    named |= {given["data"]["metadataSecretName"]}
+    named |= {one["secretRef"]["name"] for one in yaml.safe_load(given["extraEnvFrom"]) if "secretRef" in one}
+    assert not {("sevenfold-airflow", name) for name in named} - secrets().keys()
+    for part in (given["workers"]["kubernetes"], given["triggerer"], given["apiServer"]):
+        (volume,) = part["extraVolumes"]
+        keys = {item["key"] for item in volume["secret"]["items"]}
+        assert keys <= secrets()["sevenfold-airflow", volume["secret"]["secretName"]]
+        assert volume["secret"]["defaultMode"] == 0o440
+
+
+def test_every_part_of_the_chart_is_restricted_and_says_what_it_uses() -> None:
+    given = values()
+    whole, container = given["securityContexts"]["pod"], given["securityContexts"]["containers"]
+    assert whole["runAsNonRoot"] is True
+    assert whole["runAsUser"] == given["uid"] == given["gid"] == 10001
+    assert whole["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["readOnlyRootFilesystem"] is True
+    assert container["allowPrivilegeEscalation"] is False
+    assert container["capabilities"] == {"drop": ["ALL"]}
+    parts = [given["workers"]["kubernetes"], *(given[part] for part in RUNNING)]
+    for part in parts:
+        assert part["resources"]["limits"]["memory"] == part["resources"]["requests"]["memory"]
+        assert part["priorityClassName"] == "sevenfold-release"
+
+
+RUNNING = ("scheduler", "triggerer", "dagProcessor", "apiServer", "migrateDatabaseJob")
+
+
+@pytest.mark.skipif(not CHART, reason="SEVENFOLD_AIRFLOW_CHART names no folder with the official chart")
+@pytest.mark.parametrize("cluster", [(), ("staging-like",), ("production",)])
+def test_the_chart_takes_our_values(cluster: tuple[str, ...]) -> None:
+    schema = json.loads((Path(CHART) / "values.schema.json").read_text())
+    defaults = yaml.safe_load((Path(CHART) / "values.yaml").read_text())
+    jsonschema.Draft7Validator(schema).validate(_over(defaults, values(*cluster)))
+    wrong = _over(defaults, {"scheduler": {"replicas": "two"}})
+    assert list(jsonschema.Draft7Validator(schema).iter_errors(wrong))
+
+
+def test_every_part_of_the_component_runs_the_same_image() -> None:
+    resources: list[Resource] = overlay("production")
+    parts = [
+        one
+        for one in of_kind(resources, "Deployment", "Job")
+        if one["metadata"]["namespace"] == "sevenfold-airflow"
+    ]
+    assert len(parts) == 6
+    images = {
+        container["image"]
+        for one in parts
+        for kind in ("containers", "initContainers")
+        for container in one["spec"]["template"]["spec"].get(kind, [])
+    }
+    assert len(images) == 1
