@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,9 @@ os.environ |= {
     "AIRFLOW__CORE__PLUGINS_FOLDER": str(HOME / "plugins"),
     "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME}/airflow.db",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+    # how long the Kubernetes provider waits before it asks again
+    "AIRFLOW__WORKERS__API_RETRY_WAIT_MIN": "0.05",
+    "AIRFLOW__WORKERS__API_RETRY_WAIT_MAX": "0.1",
     "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps(
         {"conn_type": "kubernetes", "extra": {"sevenfold": {"runtime": "local"}}}
     ),
@@ -45,6 +49,8 @@ def context(task: Any, run_id: str = "run-1", **more: Any) -> dict[str, Any]:
         map_index=-1,
         try_number=more.pop("try_number", 1),
         max_tries=task.retries,
+        start_date=more.pop("started", None) or datetime.now(UTC),
+        xcom_push=lambda key, value: None,
         get_task_states=lambda dag_id, run_ids: {run_id: more.get("states", {})},
     )
     run = SimpleNamespace(

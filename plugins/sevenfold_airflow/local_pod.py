@@ -1,8 +1,9 @@
 """Runs a V1Pod as local processes: its container's command, with its environment, volumes and time limit.
 
 What has no meaning without a cluster (sidecars, secrets by reference, images with an ENTRYPOINT) is refused
-by name instead of being left out quietly. Images, resources and security contexts are the cluster's; here the
-interpreter of this environment runs the command, and what it used is logged beside what it asked for.
+by name instead of being left out quietly; an optional secret is missing here, as it may be there. Images,
+resources and security contexts are the cluster's; here the interpreter of this environment runs the command,
+and what it used is logged beside what it asked for.
 """
 
 from __future__ import annotations
@@ -25,7 +26,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kubernetes.client.models import V1Container, V1Pod
+    from kubernetes.client.models import (
+        V1ConfigMapEnvSource,
+        V1Container,
+        V1EnvFromSource,
+        V1Pod,
+        V1SecretEnvSource,
+        V1Volume,
+    )
 
 KEEPER = Path(__file__).with_name("keeper.py")
 PASSED_ON = (
@@ -66,7 +74,11 @@ class Ended:
 
 
 class LocalPod:
-    """One pod as one process after the other: its init containers, then its base container."""
+    """One pod as one process after the other: its init containers, then its base container.
+
+    Args:
+        claims: the folder that stands here for a persistent volume claim, by the claim's name.
+    """
 
     def __init__(
         self,
@@ -75,11 +87,13 @@ class LocalPod:
         base: str = "base",
         log: Callable[[str], None] = print,
         environment: Mapping[str, str] = {},
+        claims: Mapping[str, Path] = {},
     ) -> None:
         self.pod = pod
         self.base = base
         self.log = log
         self.environment = environment or {}
+        self.claims = claims or {}
         self._sandbox = Path()
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped: str | None = None
@@ -187,10 +201,12 @@ class LocalPod:
                 )
             if volume.host_path is not None:
                 place = Path(volume.host_path.path)
-            elif volume.empty_dir is not None:
+            elif volume.empty_dir is not None or _may_be_missing(volume):
                 place = self._sandbox / "volumes" / mount.name
+            elif (claim := volume.persistent_volume_claim) is not None and claim.claim_name in self.claims:
+                place = self.claims[claim.claim_name]
             else:
-                raise CannotRunLocally(f"volume {mount.name} is neither emptyDir nor hostPath")
+                raise CannotRunLocally(f"volume {mount.name} is something that only a cluster has")
             place = place / (mount.sub_path or "")
             place.mkdir(parents=True, exist_ok=True)
             places[mount.mount_path] = str(place)
@@ -201,7 +217,7 @@ def container_environment(pod: V1Pod, container: V1Container, more: Mapping[str,
     """The variables of a local container: what a process needs here, `more`, then the container's own."""
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     environment |= {"PYTHONUNBUFFERED": "1"} | dict(more)
-    if container.env_from:
+    if not all(_source(one).optional for one in container.env_from or []):
         raise CannotRunLocally(
             f"container {container.name} takes variables from secrets or config maps (envFrom)"
         )
@@ -214,6 +230,19 @@ def container_environment(pod: V1Pod, container: V1Container, more: Mapping[str,
         else:
             raise CannotRunLocally(f"variable {variable.name} comes from a secret or config map of a cluster")
     return environment
+
+
+def _source(variables: V1EnvFromSource) -> V1SecretEnvSource | V1ConfigMapEnvSource:
+    return variables.secret_ref or variables.config_map_ref
+
+
+def _may_be_missing(volume: V1Volume) -> bool:
+    """Whether all of it is optional: a cluster mounts it empty without such a secret or config map."""
+    if volume.projected is not None:
+        sources = [one.secret or one.config_map for one in volume.projected.sources or []]
+        return all(source is not None and source.optional for source in sources)
+    source = volume.secret or volume.config_map
+    return bool(source is not None and source.optional)
 
 
 def local_command(

@@ -7,72 +7,43 @@ never a branch in a DAG.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, NoReturn
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
+from urllib3.exceptions import HTTPError
 
 from sevenfold.errors import NO_RETRY_HELPS
 from sevenfold.settings import REPOSITORY, settings
 from sevenfold_airflow.links import EvidenceLink, ReportLink
 from sevenfold_airflow.local_pod import CannotRunLocally, Ended, LocalPod, signal_name
 from sevenfold_airflow.pod_end import why_it_ended
+from sevenfold_airflow.pod_refused import Refusal, unreachable, why_refused
+from sevenfold_airflow.pod_settings import PodSettings
 from sevenfold_airflow.pod_template import pod_template
+from sevenfold_airflow.pods import Pods
 
-
-@dataclass(frozen=True)
-class PodSettings:
-    """What differs between clusters: the key `sevenfold` in the extra of the connection `kubernetes_default`.
-
-    Attributes:
-        runtime: "local" or "kubernetes"; empty follows SEVENFOLD_RUNTIME.
-        images: full image reference of each image name; others are `<registry>/<name>:<tag>`.
-        registry: prefix of images that `images` does not name.
-        tag: tag of images that `images` does not name.
-        image_pull_policy: of every pod; empty leaves it to the cluster.
-        namespace: of the pods of an environment; `{environment}` stands for its name, empty follows the
-            pod template of the environment.
-        node_selectors: node labels that the pods of an environment need; `gpu`: those that ask for a GPU.
-        variables: environment variables of every pod (SEVENFOLD_EVIDENCE_URL and the like).
-        secrets: secrets of the namespace whose keys become variables of every pod.
-        deferrable: wait for pods in the triggerer instead of in a worker.
-    """
-
-    runtime: str = ""
-    images: Mapping[str, str] = field(default_factory=dict)
-    registry: str = "sevenfold"
-    tag: str = "dev"
-    image_pull_policy: str = ""
-    namespace: str = ""
-    node_selectors: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    variables: Mapping[str, str] = field(default_factory=dict)
-    secrets: tuple[str, ...] = ()
-    deferrable: bool = False
-
-    @classmethod
-    def of(cls, extra: Mapping[str, Any]) -> PodSettings:
-        """Reads the extra of a connection.
-
-        Raises:
-            AirflowFailException: it has a key that means nothing here.
-        """
-        given = extra.get("sevenfold") or {}
-        unknown = sorted(set(given) - {known.name for known in fields(cls)})
-        if unknown:
-            raise AirflowFailException(
-                f"connection kubernetes_default, extra sevenfold: {', '.join(unknown)} means nothing here"
-            )
-        return cls(**given | {"secrets": tuple(given.get("secrets", ()))})
-
-    def image(self, name: str) -> str:
-        """The reference of an image; a name that is a reference already stays as it is."""
-        return self.images.get(name) or (name if "/" in name else f"{self.registry}/{name}:{self.tag}")
+QUEUE = "kueue.x-k8s.io/queue-name"
+"""Label by which Kueue takes a pod or a job into a queue; without Kueue it means nothing."""
+PLACES = {"/data": "SEVENFOLD_DATA", "/logs": "SEVENFOLD_LOGS", "/secrets": "SEVENFOLD_SECRETS"}
+"""Settings that say where a template's volumes are mounted."""
+ENDED = ("Succeeded", "Failed")
+"""Phases that a pod never leaves."""
+AFTER_TIMEOUT = timedelta(minutes=10)
+"""How much later than Airflow the cluster itself ends a pod that nobody ended."""
 
 
 class PodOperator(KubernetesPodOperator):
@@ -80,6 +51,10 @@ class PodOperator(KubernetesPodOperator):
 
     Exit code 64 fails the task at once, any other lets the retries run. On a laptop the pod's process group
     never outlives the task: the keeper ends it when the task is stopped, times out, or is killed.
+
+    On a cluster a task that was interrupted finds its pod again by its labels and goes on watching it; there
+    is never a second pod beside one that runs. A pod that succeeded is deleted, so is one that did not end
+    and that nobody waits for any longer; one that failed stays for reading (`keep_failed_hours`).
 
     Args:
         image: name of the image in `PodSettings.images`, or a full reference.
@@ -95,12 +70,15 @@ class PodOperator(KubernetesPodOperator):
             "log_pod_spec_on_failure": False,
             "log_events_on_failure": True,
             "termination_message_policy": "FallbackToLogsOnError",
-            "on_finish_action": "delete_succeeded_pod",  # a failed one is kept for reading
-            "do_xcom_push": False,
+            "on_finish_action": "delete_succeeded_pod",
+            "do_xcom_push": False,  # a side container, and an image that a cluster may not have
+            "durable": True,  # find the pod of an interrupted try again
         }
         super().__init__(**defaults | arguments)
+        self._own = frozenset(arguments)
         self._pod_settings: PodSettings | None = None
         self._local: LocalPod | None = None
+        self._last_seen: Any = None
 
     @property
     def pod_settings(self) -> PodSettings:
@@ -115,30 +93,63 @@ class PodOperator(KubernetesPodOperator):
         """Whether the pod becomes a local process."""
         return (self.pod_settings.runtime or settings().runtime) == "local"
 
+    @property
+    def environment(self) -> str:
+        """The environment that the pod belongs to; empty for a pod of none."""
+        return str(self.labels.get("environment", ""))
+
+    @cached_property
+    def pod_manager(self) -> Pods:
+        """Creates the pod and follows it."""
+        return Pods(kube_client=self.client, callbacks=self.callbacks)
+
     def build_pod_request_obj(self, context: Any = None, *, dry_run: bool = False) -> Any:
         """The pod, by the provider's own builder, with this cluster's image, variables and secrets in it."""
         self.prepare()
         pod = super().build_pod_request_obj(context, dry_run=dry_run)
+        if queue := self.pod_settings.queues.get(self.environment):
+            pod.metadata.labels[QUEUE] = queue
         self.add_variables(pod.spec)
         return pod
 
     def prepare(self) -> None:
         """Completes what the provider builds the pod from: image, template, namespace, node, labels."""
+        from kubernetes.client import models as k8s
+
         here = self.pod_settings
         self.image = here.image(self.image or "")
         self.image_pull_policy = self.image_pull_policy or here.image_pull_policy or None
-        environment = self.labels.get("environment", "")
-        self.full_pod_spec = self.full_pod_spec or pod_template(environment)
+        pull = [k8s.V1LocalObjectReference(name) for name in here.image_pull_secrets]
+        self.image_pull_secrets = self.image_pull_secrets or pull
+        self.full_pod_spec = self.full_pod_spec or pod_template(self.environment)
         if here.namespace and not self.namespace:
-            self.namespace = here.namespace.format(environment=environment)
-        self.node_selector = self._node_selector(environment)
+            self.namespace = here.namespace.format(environment=self.environment)
+        self.node_selector = self._node_selector(self.environment)
+        if self.active_deadline_seconds is None and self.execution_timeout is not None:
+            self.active_deadline_seconds = int((self.execution_timeout + AFTER_TIMEOUT).total_seconds())
         self.labels = {name: make_safe_label_value(str(value)) for name, value in self.labels.items()}
+
+    def apply_settings(self) -> None:
+        """Takes from the connection how to wait for the pod, where the task's author has not said it."""
+        here = self.pod_settings
+        limit = self.execution_timeout if self.environment in here.queues else None
+        patience = int(limit.total_seconds()) if limit is not None else here.schedule_seconds
+        wanted: dict[str, Any] = {
+            "deferrable": here.deferrable,
+            "poll_interval": here.poll_seconds,
+            "logging_interval": here.log_seconds,
+            "schedule_timeout_seconds": patience,
+            "startup_timeout_seconds": here.start_seconds,
+        }
+        for name, value in wanted.items():
+            if name not in self._own:
+                setattr(self, name, value)
 
     def execute(self, context: Any) -> Any:
         """Runs the pod where this cluster's settings say."""
         if self.runs_locally:
             return self._execute_locally(context)
-        self.deferrable = self.deferrable or self.pod_settings.deferrable
+        self.apply_settings()
         with self._explained():
             return super().execute(context)
 
@@ -147,11 +158,91 @@ class PodOperator(KubernetesPodOperator):
 
         (The provider ends green with nothing then: apache/airflow#73117.)
         """
+        self.apply_settings()
+        vanished = AirflowException(_vanished(self.task_id, event["namespace"], event["name"]))
         with self._explained():
-            result = super().trigger_reentry(context, event)
+            try:
+                result = super().trigger_reentry(context, event)
+            except PodNotFoundException as gone:
+                raise vanished from gone
             if self.pod is None:
-                raise AirflowException(_vanished(self.task_id, event["namespace"], event["name"]))
+                raise vanished
             return result
+
+    def get_or_create_pod(self, pod_request_obj: Any, context: Any) -> Any:
+        """The pod of an interrupted try, be it that it has ended meanwhile, else a new one.
+
+        (The provider runs a pod that has succeeded unseen a second time.)
+        """
+        namespace = pod_request_obj.metadata.namespace
+        self.sweep(namespace)
+        found = self.find_pod(namespace, context=context) if self.reattach_on_restart else None
+        if found is not None and found.status is not None and found.status.phase in ENDED:
+            self.log.info("Pod %s ended while nobody looked: %s", found.metadata.name, found.status.phase)
+            return found
+        return super().get_or_create_pod(pod_request_obj, context)
+
+    def cleanup(self, pod: Any, remote_pod: Any, xcom_result: Any = None, context: Any = None) -> None:
+        """What the provider does when a pod is no longer waited for; one that goes on is left to the retry.
+
+        When the API server fails, the pod does not: it is not marked as done with, so that the next try finds
+        it. A task that timed out says so (the provider replaces it by "returned a failure", and then Airflow
+        does not call on_kill, which deletes the pod).
+        """
+        trouble = sys.exc_info()[1]
+        if isinstance(trouble, AirflowTaskTimeout):
+            return
+        another = context is not None and context["ti"].try_number <= (context["ti"].max_tries or 0)
+        if _is_trouble_of_the_api(trouble) and another:
+            self.log.warning("The API server failed, the pod may go on: the next try looks for it")
+            return
+        try:
+            super().cleanup(pod, remote_pod, xcom_result, context)
+        except AirflowSkipException:
+            raise
+        except AirflowException:
+            if trouble is None:  # else what is on its way says more than "returned a failure"
+                raise
+
+    def process_pod_deletion(self, pod: Any, *, reraise: bool = True) -> bool:
+        """Deletes a pod that succeeded and one that has not ended; keeps one that failed.
+
+        (The provider keeps what has not ended as well, which then runs beside the next try:
+        apache/airflow#59083, apache/airflow#49466.)
+        """
+        from kubernetes.client import ApiException
+
+        if pod is None:
+            return False
+        try:
+            self._last_seen = self.hook.get_pod(pod.metadata.name, pod.metadata.namespace)
+        except (ApiException, HTTPError) as error:
+            self.log.warning("pod %s was not looked at again: %s", pod.metadata.name, _short(error))
+            return False
+        if self._last_seen.status.phase == "Failed":
+            self.log.info("Pod %s failed and stays for reading", pod.metadata.name)
+            return False
+        with suppress(*(() if reraise else (ApiException, HTTPError))):
+            self.log.info("Deleting pod %s", pod.metadata.name)
+            self.pod_manager.delete_pod(pod)
+        return True
+
+    def sweep(self, namespace: str) -> None:
+        """Deletes pods of activities that failed long ago; what goes wrong with that fails no task."""
+        from kubernetes.client import ApiException
+
+        before = datetime.now(UTC) - timedelta(hours=self.pod_settings.keep_failed_hours)
+        of_activities = "app.kubernetes.io/part-of=sevenfold,app.kubernetes.io/component=activity"
+        try:
+            failed = self.client.list_namespaced_pod(
+                namespace, label_selector=of_activities, field_selector="status.phase=Failed"
+            )
+            for pod in failed.items:
+                if pod.metadata.creation_timestamp < before and not pod.metadata.owner_references:
+                    self.log.info("Deleting pod %s, which failed long ago", pod.metadata.name)
+                    self.pod_manager.delete_pod(pod)
+        except (ApiException, HTTPError) as error:
+            self.log.warning("pods that failed long ago were not looked for: %s", _short(error))
 
     def on_kill(self) -> None:
         """Ends the pod when the task is stopped or times out."""
@@ -168,6 +259,7 @@ class PodOperator(KubernetesPodOperator):
             base=self.base_container_name,
             log=self.log.info,
             environment=local_environment(),
+            claims={"sevenfold-data": settings().data, "sevenfold-logs": settings().logs},
         )
         try:
             ended = self._local.run()
@@ -198,7 +290,9 @@ class PodOperator(KubernetesPodOperator):
             if container.name != self.base_container_name:
                 continue
             own = {variable.name for variable in container.env or []}
-            more = [k8s.V1EnvVar(name, value) for name, value in here.variables.items() if name not in own]
+            wanted = {} if self.runs_locally else _where_it_runs(container)
+            wanted |= here.variables_of(self.environment)
+            more = [k8s.V1EnvVar(name, value) for name, value in wanted.items() if name not in own]
             container.env = [*(container.env or []), *more]
             secrets = [k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name)) for name in here.secrets]
             container.env_from = [*(container.env_from or []), *secrets]
@@ -217,32 +311,78 @@ class PodOperator(KubernetesPodOperator):
         try:
             yield
         except ApiException as error:
-            if error.status == 403:
-                raise AirflowFailException(_forbidden(self.task_id, error)) from error
+            if refusal := why_refused(self.task_id, error):
+                _raise_refusal(refusal, error)
             self._raise_explained(error)
+        except HTTPError as error:
+            _raise_refusal(unreachable(self.task_id, error), error)
         except AirflowException as error:
             self._raise_explained(error)
 
     def _raise_explained(self, error: Exception) -> NoReturn:
         from kubernetes.client import ApiException
 
-        pod = self.remote_pod or getattr(self, "pod", None)  # a Job has none before its pods are found
-        if pod is None:
+        if self._killed:
+            raise AirflowException(f"{self.task_id} was stopped by Airflow, and its pod deleted") from error
+        known = self._last_seen or self.remote_pod or self.pod
+        if known is None:
             raise error
         try:
-            pod = self.hook.get_pod(pod.metadata.name, pod.metadata.namespace)
+            pod = self._last_seen or self.hook.get_pod(known.metadata.name, known.metadata.namespace)
         except ApiException as unseen:
-            if unseen.status == 404:
-                vanished = _vanished(self.task_id, pod.metadata.namespace, pod.metadata.name)
-                raise AirflowException(vanished) from error
+            if unseen.status != 404:
+                raise error from unseen
+            vanished = _vanished(self.task_id, known.metadata.namespace, known.metadata.name)
+            raise AirflowException(vanished) from error
+        self.raise_for(pod, error)
+
+    def raise_for(self, pod: Any, error: Exception) -> NoReturn:
+        """Raises why `pod` did not end well, as one sentence; `error` itself if its status says nothing."""
         ended = _terminated(pod, self.base_container_name)
         if ended is not None and ended.exit_code == NO_RETRY_HELPS:
             message = [line for line in (ended.message or "").splitlines() if line.strip()]
             raise AirflowFailException(message[-1] if message else str(error)) from error
-        sentence = why_it_ended(pod, self.base_container_name, self.task_id)
+        sentence = why_it_ended(pod, self.base_container_name, self.task_id, self._warnings(pod))
         if sentence is None:
             raise error
         raise AirflowException(sentence) from error
+
+    def _warnings(self, pod: Any) -> list[str]:
+        """What the cluster warned of while the pod waited, oldest first: a missing volume shows only here."""
+        from kubernetes.client import ApiException
+
+        if pod.status is None or pod.status.phase != "Pending":
+            return []
+        try:
+            events = self.pod_manager.read_pod_events(pod).items
+        except (ApiException, AirflowException):
+            return []
+        return [f"{event.reason}: {event.message}" for event in events if event.type == "Warning"]
+
+
+def _where_it_runs(container: Any) -> dict[str, str]:
+    """What tells a process that it runs in a pod, and where the volumes are."""
+    mounted = {mount.mount_path for mount in container.volume_mounts or []}
+    places = {name: place for place, name in PLACES.items() if place in mounted}
+    return {"SEVENFOLD_RUNTIME": "kubernetes", **places}
+
+
+def _is_trouble_of_the_api(error: BaseException | None) -> bool:
+    """Whether it says nothing of the pod: the API server answered with 429 or 5xx, or not at all."""
+    from kubernetes.client import ApiException
+
+    if isinstance(error, ApiException):
+        return error.status in (401, 429) or error.status >= 500 or error.status == 0
+    return isinstance(error, HTTPError)
+
+
+def _short(error: Exception) -> str:
+    return str(getattr(error, "reason", "") or error).splitlines()[0]
+
+
+def _raise_refusal(refusal: Refusal, error: Exception) -> NoReturn:
+    kind = AirflowException if refusal.retry else AirflowFailException
+    raise kind(refusal.sentence) from error
 
 
 def _vanished(task_id: str, namespace: str, name: str) -> str:
@@ -250,14 +390,6 @@ def _vanished(task_id: str, namespace: str, name: str) -> str:
         f"pod {name} of {task_id} has vanished from namespace {namespace}, and nobody saw it end: it was "
         "deleted, or its node went. It is tried again, and training goes on from its checkpoint"
     )
-
-
-def _forbidden(task_id: str, error: Any) -> str:
-    try:
-        said = json.loads(error.body)["message"]
-    except (ValueError, KeyError, TypeError):
-        said = error.reason
-    return f"the cluster does not allow {task_id}: {said}. Apply the roles in include/kubernetes/"
 
 
 def how_it_ended(task_id: str, ended: Ended) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 PULL = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError")
@@ -11,18 +11,21 @@ KILLED = 137
 """Exit code of a container that was ended by SIGKILL: 128 + 9."""
 
 
-def why_it_ended(pod: Any, container: str, task_id: str) -> str | None:
+def why_it_ended(pod: Any, container: str, task_id: str, warnings: Sequence[str] = ()) -> str | None:
     """The sentence for a pod (V1Pod as the API server tells it); None if its status says nothing of its own.
 
     Looks at the causes from outside in: the pod was evicted or ran out of time, it found no node, its image
     or configuration is missing, its container was killed for memory, its program ended with an exit code.
+
+    Args:
+        warnings: events of the pod, "reason: message", oldest first; the last one says why it still waits.
     """
     status = pod.status if pod is not None else None
     if status is None:
         return None
     found = (_whole_pod, _unscheduled, _waiting, _terminated)
     sentences = (sentence for look in found for sentence in look(pod, container, task_id))
-    return next(sentences, None)
+    return next(sentences, None) or _never_started(pod, task_id, warnings)
 
 
 def _whole_pod(pod: Any, container: str, task_id: str) -> Iterator[str]:
@@ -48,6 +51,17 @@ def _unscheduled(pod: Any, container: str, task_id: str) -> Iterator[str]:
     for condition in pod.status.conditions or []:
         if condition.type == "PodScheduled" and condition.status == "False":
             why = (condition.message or condition.reason or "").strip().rstrip(".")
+            if condition.reason == "SchedulingGated":
+                queue = (pod.metadata.labels or {}).get("kueue.x-k8s.io/queue-name", "none")
+                yield (
+                    f"{task_id} was not admitted in time ({why}; its queue: {queue}): free quota there, or "
+                    "correct queues in connection kubernetes_default"
+                )
+            if "persistentvolumeclaim" in why:
+                yield (
+                    f"{task_id} has a claim that is not there or not bound ({why}): create it in namespace "
+                    f"{pod.metadata.namespace}, as include/kubernetes/ does"
+                )
             yield (
                 f"{task_id} found no node ({why}); it asks for {_resources(pod, container)}: add such a "
                 "node, free one, or ask for less in model.yaml, resources"
@@ -91,6 +105,21 @@ def _terminated(pod: Any, container: str, task_id: str) -> Iterator[str]:
         )
     else:
         yield f"{task_id} ended with exit code {ended.exit_code}: {last}"
+
+
+def _never_started(pod: Any, task_id: str, warnings: Sequence[str]) -> str | None:
+    if pod.status.phase != "Pending":
+        return None
+    if warnings:
+        last = " ".join(warnings[-1].split()).rstrip(".")
+        return (
+            f"{task_id} did not start ({last}): create what is missing in namespace "
+            f"{pod.metadata.namespace}, or look at node {pod.spec.node_name}"
+        )
+    return (
+        f"{task_id} did not start on node {pod.spec.node_name} in time and nothing warned of it: its image "
+        "may be large; raise start_seconds in connection kubernetes_default"
+    )
 
 
 def _state(pod: Any, container: str) -> Any:

@@ -15,7 +15,8 @@ from tests.airflow_home import context
 from tests.pod_security import unrestricted
 
 from sevenfold.environments import ENVIRONMENTS
-from sevenfold_airflow.pod import PodOperator, PodSettings
+from sevenfold_airflow.pod import PodOperator
+from sevenfold_airflow.pod_settings import PodSettings
 from sevenfold_airflow.pod_template import FOLDER, pod_template
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +84,10 @@ def test_a_pod_belongs_to_its_environment(pods: dict[str, dict[str, Any]]) -> No
         assert environment in ENVIRONMENTS, name
         assert pod["metadata"]["namespace"] == f"sevenfold-{environment}"
         assert pod["spec"]["serviceAccountName"] == environment
-        assert pod["spec"]["automountServiceAccountToken"] is False
+        deploys = environment in ("staging", "preproduction", "production")
+        assert pod["spec"]["automountServiceAccountToken"] is deploys, (
+            "who deploys nothing asks the API nothing"
+        )
         assert pod["spec"]["priorityClassName"].startswith("sevenfold-")
         base = pod["spec"]["containers"][0]
         assert base["image"].startswith("registry.example/sevenfold/")

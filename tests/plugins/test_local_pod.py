@@ -84,7 +84,7 @@ SECRET = k8s.V1EnvVar(
     [
         ({"command": None}, "no command"),
         ({"env": [SECRET]}, "variable P comes from a secret"),
-        ({"env_from": [k8s.V1EnvFromSource()]}, "envFrom"),
+        ({"env_from": [k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource("s"))]}, "envFrom"),
         ({"volume_mounts": [k8s.V1VolumeMount(name="v", mount_path="/v")]}, "which is no volume of the pod"),
     ],
 )
@@ -101,7 +101,7 @@ def test_side_containers_and_claims_are_refused() -> None:
     claim = k8s.V1PersistentVolumeClaimVolumeSource(claim_name="c")
     given = pod(volume_mounts=[k8s.V1VolumeMount(name="v", mount_path="/v")])
     given.spec.volumes = [k8s.V1Volume(name="v", persistent_volume_claim=claim)]
-    with pytest.raises(CannotRunLocally, match="neither emptyDir nor hostPath"):
+    with pytest.raises(CannotRunLocally, match="volume v is something that only a cluster has"):
         run(given)
 
 

@@ -10,7 +10,6 @@ import pytest
 import yaml
 from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowException
 from kubernetes.client import ApiClient  # noqa: TID253
 from kubernetes.client import models as k8s  # noqa: TID253
 from tests.airflow_home import context
@@ -18,7 +17,8 @@ from tests.dags.test_pods import unrestricted
 
 from sevenfold.training.launch import PORT, Launch
 from sevenfold_airflow.nodes import SERVICE, NodesOperator
-from sevenfold_airflow.pod import PodSettings
+from sevenfold_airflow.pod import QUEUE
+from sevenfold_airflow.pod_settings import PodSettings
 
 MANIFEST = Path(__file__).resolve().parents[2] / "include/kubernetes/base/environments/training/nodes.yaml"
 
@@ -38,6 +38,7 @@ def operator(runtime: str, code: str = "") -> NodesOperator:
     task: NodesOperator = made.prepare_for_execution()
     task._pod_settings = PodSettings(
         runtime=runtime,
+        queues={"training": "gpus"},
         variables={"SEVENFOLD_MLFLOW_URL": "http://mlflow"},
         secrets=("evidence",) if runtime == "kubernetes" else (),
     )
@@ -56,6 +57,8 @@ def test_it_is_an_indexed_job_that_airflow_alone_repeats(job: dict[str, Any]) ->
     wanted = {"completionMode": "Indexed", "completions": 3, "parallelism": 3, "backoffLimit": 0}
     assert {name: job["spec"][name] for name in wanted} == wanted
     assert job["metadata"]["namespace"] == "sevenfold-training"
+    assert job["metadata"]["labels"][QUEUE] == "gpus"
+    assert job["spec"]["ttlSecondsAfterFinished"] == 72 * 3600
 
 
 def test_its_pods_are_those_of_the_environment(job: dict[str, Any]) -> None:
@@ -67,7 +70,8 @@ def test_its_pods_are_those_of_the_environment(job: dict[str, Any]) -> None:
     assert base["image"] == "sevenfold/trainer:dev"
     assert base["resources"]["limits"]["nvidia.com/gpu"] == "2"
     assert {"name": "SEVENFOLD_MLFLOW_URL", "value": "http://mlflow"} in base["env"]
-    assert base["envFrom"] == [{"secretRef": {"name": "evidence"}}]
+    assert {"secretRef": {"name": "evidence"}} in base["envFrom"]
+    assert QUEUE not in pod["metadata"]["labels"], "Kueue takes the Job, its pods come with it"
 
 
 def test_its_pods_find_the_first_of_them(job: dict[str, Any]) -> None:
@@ -85,24 +89,6 @@ def test_its_pods_find_the_first_of_them(job: dict[str, Any]) -> None:
     in_the_pod = {"KUBERNETES_SERVICE_HOST": "1", "JOB_COMPLETION_INDEX": "1", "MASTER_ADDR": address}
     launch = Launch.of(resources, gpus=0, environment=in_the_pod)  # type: ignore[arg-type]
     assert (launch.nodes, launch.node, launch.address) == (3, 1, "$(JOB_NAME)-0.nodes")
-
-
-def test_it_waits_until_the_job_has_made_its_pods(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-
-    def late(self: Any, pod: Any, found: Any, **_: Any) -> list[str]:
-        asked.append(1)
-        if len(asked) < 3:
-            raise AirflowException("No pods running with labels")
-        return ["pod"]
-
-    monkeypatch.setattr(KubernetesJobOperator, "get_pods", late)
-    task = operator("kubernetes")
-    assert task.get_pods(None, context(task)) == ["pod"]
-    task.startup_timeout_seconds = -1
-    asked.clear()
-    with pytest.raises(AirflowException, match="No pods running"):
-        task.get_pods(None, context(task))
 
 
 def test_here_it_is_one_process(tmp_path: Path) -> None:

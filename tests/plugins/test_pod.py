@@ -15,7 +15,8 @@ from kubernetes.client import models as k8s  # noqa: TID253
 from tests.airflow_home import context
 from tests.plugins.ended_pods import container, pod_that
 
-from sevenfold_airflow.pod import PodOperator, PodSettings
+from sevenfold_airflow.pod import PodOperator
+from sevenfold_airflow.pod_settings import PodSettings
 
 
 def operator(code: str = "", *, settings: PodSettings | None = None, **more: Any) -> PodOperator:
@@ -38,11 +39,14 @@ LABELS = {"model": "toy", "environment": "training", "activity": "train", "run":
 
 def test_the_pod_is_the_one_expected() -> None:
     here = PodSettings(
+        runtime="kubernetes",
         registry="registry.example/ml",
         tag="1.2",
         namespace="ml-{environment}",
         image_pull_policy="Never",
-        variables={"SEVENFOLD_MLFLOW_URL": "http://mlflow"},
+        image_pull_secrets=("registry",),
+        queues={"training": "gpus"},
+        variables={"SEVENFOLD_GATEWAY_URL": "http://gateway.ml-{environment}.svc:8000"},
         secrets=("evidence",),
     )
     task = operator(
@@ -51,6 +55,7 @@ def test_the_pod_is_the_one_expected() -> None:
         cmds=["python", "-m", "activities.training.train"],
         arguments=["--run", "{{ run_id }}"],
         labels=LABELS,
+        execution_timeout=timedelta(hours=2),
         container_resources=k8s.V1ResourceRequirements(
             requests={"cpu": "1", "memory": "2Gi"}, limits={"memory": "2Gi"}
         ),
@@ -64,7 +69,10 @@ def test_the_pod_is_the_one_expected() -> None:
     assert labels["app.kubernetes.io/part-of"] == "sevenfold"
     assert ":" not in labels["run"]
     assert pod["metadata"] == {"annotations": {}, "name": "toy-training-train", "namespace": "ml-training"}
+    assert labels["kueue.x-k8s.io/queue-name"] == "gpus"
     assert pod["spec"]["restartPolicy"] == "Never"
+    assert pod["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["spec"]["activeDeadlineSeconds"] == 7800, "the cluster ends what Airflow has forgotten"
     assert pod["spec"]["containers"] == [
         {
             "name": "base",
@@ -72,8 +80,17 @@ def test_the_pod_is_the_one_expected() -> None:
             "imagePullPolicy": "Never",
             "command": ["python", "-m", "activities.training.train"],
             "args": ["--run", "manual__2026-11-23T10:00:00+00:00"],
-            "env": [{"name": "SEVENFOLD_MLFLOW_URL", "value": "http://mlflow"}],
-            "envFrom": [{"secretRef": {"name": "evidence"}}],
+            "env": [
+                {"name": "SEVENFOLD_RUNTIME", "value": "kubernetes"},
+                {"name": "SEVENFOLD_DATA", "value": "/data"},
+                {"name": "SEVENFOLD_SECRETS", "value": "/secrets"},
+                {"name": "SEVENFOLD_GATEWAY_URL", "value": "http://gateway.ml-training.svc:8000"},
+            ],
+            "envFrom": [
+                {"configMapRef": {"name": "sevenfold", "optional": True}},
+                {"secretRef": {"name": "sevenfold", "optional": True}},
+                {"secretRef": {"name": "evidence"}},
+            ],
             "ports": [],
             "resources": {"requests": {"cpu": "1", "memory": "2Gi"}, "limits": {"memory": "2Gi"}},
             "securityContext": {
@@ -82,7 +99,12 @@ def test_the_pod_is_the_one_expected() -> None:
                 "readOnlyRootFilesystem": True,
             },
             "terminationMessagePolicy": "FallbackToLogsOnError",
-            "volumeMounts": [{"mountPath": "/scratch", "name": "scratch"}],
+            "volumeMounts": [
+                {"mountPath": "/scratch", "name": "scratch"},
+                {"mountPath": "/data", "name": "data"},
+                {"mountPath": "/secrets", "name": "secrets", "readOnly": True},
+                {"mountPath": "/dev/shm", "name": "shm"},
+            ],
         }
     ]
 
@@ -94,12 +116,16 @@ def test_both_runtimes_get_the_same_pod(monkeypatch: pytest.MonkeyPatch) -> None
         "execute",
         lambda self, found: pods.update(kubernetes=self.build_pod_request_obj(found, dry_run=True)),
     )
+    where = ("SEVENFOLD_RUNTIME", "SEVENFOLD_DATA", "SEVENFOLD_SECRETS")
     for runtime in ("kubernetes", "local"):
         task = operator(settings=PodSettings(runtime=runtime), name="toy", labels=LABELS)
         run(task)
         if runtime == "local":
             pods["local"] = task.pod_request_obj
     plain = {runtime: ApiClient().sanitize_for_serialization(pod) for runtime, pod in pods.items()}
+    environment = plain["kubernetes"]["spec"]["containers"][0].pop("env")
+    assert tuple(variable["name"] for variable in environment) == where, "only these say where it runs"
+    del plain["local"]["spec"]["containers"][0]["env"]
     assert plain["kubernetes"] == plain["local"]
 
 

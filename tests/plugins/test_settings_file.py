@@ -10,7 +10,7 @@ from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 from sqlalchemy import select
 
-from sevenfold_airflow.pod import PodSettings
+from sevenfold_airflow.pod_settings import PodSettings
 from sevenfold_airflow.rail import EVERY_SLOT, POOL
 from sevenfold_airflow.settings_file import MalformedSettings, load_settings_file, read_settings_file
 
