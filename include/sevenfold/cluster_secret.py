@@ -7,6 +7,7 @@ only there lies the private key. Tokens of the gateway are made where load is se
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ PRIVATE: Mapping[str, tuple[str, ...]] = {
     "staging": (*GATEWAY, "airflow.json"),
     "preproduction": GATEWAY,
     "production": GATEWAY,
-    AIRFLOW: ("signing.pem",),
+    AIRFLOW: ("signing.pem", "airflow.json"),
 }
 """What each namespace gets beside the public keys."""
 
@@ -45,6 +46,8 @@ def cluster_secret(folder: Path, of: str, namespace: str = "") -> dict[str, Any]
     }
     for name in PRIVATE.get(of, ()):
         content[name] = ((evidence if name == "signing.pem" else folder) / name).read_bytes()
+    if GATEWAY[0] in content:  # a gateway runs there, which mounts the public halves only
+        content["gateway_jwks.json"] = json.dumps(GatewayKeys(folder).jwks()).encode()
     return {
         "apiVersion": "v1",
         "kind": "Secret",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from tests.manifests.rendered import (
 )
 from tests.pod_security import unrestricted
 
+from sevenfold.cluster_secret import AIRFLOW, cluster_secret
 from sevenfold.environments import ENVIRONMENTS
 
 NAMESPACES = {*(f"sevenfold-{environment}" for environment in ENVIRONMENTS), "sevenfold-airflow"}
@@ -119,7 +122,7 @@ def test_names_refer_to_what_is_there(resources: list[Resource]) -> None:
         ("serviceAccountName: gateway", "serviceAccountName: gatway"),
         ("priorityClassName: sevenfold-serving", "priorityClassName: serving"),
         ("claimName: sevenfold-logs", "claimName: logs"),
-        ("secretName: sevenfold-gateway-keys", "secretName: sevenfold-keys"),
+        ("secretName: sevenfold-files", "secretName: sevenfold-keys"),
         ("name: sevenfold-owner", "name: sevenfold-root"),
         ("key: signing.pem", "key: private.pem"),
         ("configMap:\n          name: sevenfold-images", "configMap:\n          name: images"),
@@ -138,14 +141,18 @@ def test_a_name_that_refers_to_nothing_is_noticed(place: str, instead: str) -> N
 
 @cache
 def secrets() -> dict[tuple[str, str], set[str]]:
-    """The documented secrets: namespace and name -> keys."""
+    """The secrets that are documented, or made by `cluster-secret`: namespace and name -> keys."""
     document = yaml.safe_load((KUBERNETES / "secrets.example.yaml").read_text())
-    return {
-        (space, name): set(keys)
-        for name, told in document.items()
-        for space in told["namespaces"]
-        for keys in [told["keys"]]
+    found = {
+        (space, name): set(told["keys"]) for name, told in document.items() for space in told["namespaces"]
     }
+    with TemporaryDirectory() as folder:
+        for of in (*ENVIRONMENTS, AIRFLOW):
+            made = cluster_secret(Path(folder), of)
+            place = made["metadata"]["namespace"], made["metadata"]["name"]
+            assert found[place] >= made["data"].keys(), "cluster-secret makes what is not documented"
+            found[place] = set(made["data"])  # the document says in words which key is where
+    return found
 
 
 def dangling(resources: list[Resource]) -> list[str]:

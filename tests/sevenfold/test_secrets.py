@@ -83,7 +83,8 @@ def test_a_namespace_gets_what_it_needs_and_can_use_it_as_it_is_mounted(
     in_training = cluster_secret(here, "training")
     assert in_training["metadata"]["namespace"] == "sevenfold-training"
     assert set(in_training["data"]) == {"trusted.json", "people.json"}, "training gets no private key"
-    assert set(cluster_secret(here, "airflow")["data"]) == {"trusted.json", "people.json", "signing.pem"}
+    in_airflow = {"trusted.json", "people.json", "signing.pem", "airflow.json"}
+    assert set(cluster_secret(here, "airflow")["data"]) == in_airflow
     with pytest.raises(SevenfoldError, match="nowhere is none of development"):
         cluster_secret(here, "nowhere")
 
@@ -101,6 +102,17 @@ def test_a_namespace_gets_what_it_needs_and_can_use_it_as_it_is_mounted(
     with pytest.raises(UnsafeSecrets, match="rotate the keys where they are kept"):
         keys.rotate()
     assert sorted(there.rglob("*")) == before, "nothing is written to a Secret"
+
+
+def test_a_gateway_checks_tokens_with_the_public_halves_alone(tmp_path: Path) -> None:
+    made = cluster_secret(tmp_path / "secrets", "production")["data"]
+    (tmp_path / "gateway").mkdir()
+    (tmp_path / "gateway/gateway_jwks.json").write_bytes(base64.b64decode(made["gateway_jwks.json"]))
+    public = GatewayKeys(tmp_path / "gateway").jwks()
+    assert public == GatewayKeys(tmp_path / "secrets").jwks()
+    assert "private" not in str(public)
+    assert "d" not in public["keys"][0], "the private number of an elliptic curve's key"
+    assert not (tmp_path / "gateway/gateway_keys.json").exists()
 
 
 def test_what_is_missing_in_a_mounted_secret_is_named(
