@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from sevenfold import cli_keys, cli_new_model, cli_requests
+from sevenfold import cli_database, cli_keys, cli_new_model, cli_requests
 from sevenfold.cli_common import Model, Reason, console, me, one_sentence
 from sevenfold.errors import SevenfoldError
 from sevenfold.settings import settings
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
 app.add_typer(cli_requests.app)
+app.add_typer(cli_database.app)
 app.add_typer(cli_keys.app)
 app.add_typer(cli_new_model.app)
 

@@ -320,17 +320,18 @@ def _swap(
 ) -> ReleaseRow:
     after = replace(after, generation=now.generation + 1)
     values = asdict(after)
+    changed = {name: value for name, value in values.items() if value != getattr(now, name)}
     if now.generation == 0:
         connection.execute(insert(release_rows).values(values))
     else:
         same = (release_rows.c.model == now.model) & (release_rows.c.generation == now.generation)
-        if not connection.execute(update(release_rows).where(same).values(values)).rowcount:
+        # what stays is not written: preproduction has no right to write what callers meet (see grants)
+        if not connection.execute(update(release_rows).where(same).values(changed)).rowcount:
             raise StaleGeneration(f"The release row of {now.model} is past generation {now.generation}.")
     line = {"who": by, "reason": reason, "at": datetime.now(UTC)}
     connection.execute(insert(release_history).values({**values, **line}))
     if is_reversal(now, after):
         _note_roll_back(connection, now, after)
-    changed = {name: value for name, value in values.items() if value != getattr(now, name)}
     audit.append(connection, by, "release row changed", {"model": now.model, "reason": reason, **changed})
     if end is not None:
         finish(connection, end, by)

@@ -25,7 +25,7 @@ from sevenfold.gateway import local_gateway
 from sevenfold.secrets import airflow_passwords, private_folder
 from sevenfold.settings import REPOSITORY, Settings
 from sevenfold.spec import models
-from sevenfold.store import open_store
+from sevenfold.store import upgrade
 from sevenfold.supervision import RUNNING, STARTING, Program, Supervisor
 
 Progress = Callable[[str], None]
@@ -60,7 +60,7 @@ def up(settings: Settings, progress: Progress) -> None:
     parts = [program for program in programs(settings) if program.name not in running]
     for part in parts:
         _require_free_port(settings, part.name)
-    open_store(settings.evidence_url)
+    upgrade(settings.evidence_url)
     supervisor.start()
     for part in parts:
         progress(f"starting {part.name}")

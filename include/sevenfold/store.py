@@ -445,22 +445,26 @@ class Store(Database):
         """Sets the model's data time; None gives it back to the wall clock."""
         table = tables.clocks
         with self.writing() as connection:
-            connection.execute(table.delete().where(table.c.model == model))
-            if moment is not None:
+            if moment is None:
+                connection.execute(table.delete().where(table.c.model == model))
+            elif not connection.execute(
+                update(table).where(table.c.model == model).values(moment=moment)
+            ).rowcount:
                 connection.execute(insert(table).values(model=model, moment=moment))
 
 
 def open_store(url: str | None = None, keys: Path | None = None) -> Store:
-    """The evidence store at `url` (settings().evidence_url by default), made or migrated where needed.
+    """The evidence store at `url`, by default settings().evidence_url; a file of SQLite is made if needed.
 
     `keys` is the folder of the signing keys; settings().secrets/evidence by default.
 
     Raises:
         SchemaTooNew: the database was made by a later version.
+        NotMigrated: PostgreSQL has not the tables of this version (see `upgrade`).
         StoreUnavailable: the database cannot be reached.
     """
     store = Store(url or settings().evidence_url, keys)
-    store.prepare()
+    store.require_prepared()
     return store
 
 

@@ -317,3 +317,8 @@ clocks = Table(
     Column("model", String, primary_key=True),
     Column("moment", UtcTime, nullable=False),
 )
+
+
+def search_schema(environment: str) -> str:
+    """The schema beside these tables in which the trials of an environment's searches lie."""
+    return f"search_{environment}"

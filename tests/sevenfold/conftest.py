@@ -11,7 +11,7 @@ from tests.sevenfold import object_storage
 from tests.sevenfold.evidence_world import World
 from tests.sevenfold.postgresql import NoPostgresql, server
 
-from sevenfold.store import open_store
+from sevenfold.store import open_store, upgrade
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database, once of each kind."""
+    """The URL of an empty database, once of each kind; PostgreSQL has the tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/evidence.db"
     import psycopg
@@ -36,7 +36,9 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     host = url.rpartition("host=")[2]
     with psycopg.connect(host=host, user="sevenfold", dbname="postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-    return str(url).replace("/postgres?", f"/{name}?")
+    made = str(url).replace("/postgres?", f"/{name}?")
+    upgrade(made)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -33,33 +33,74 @@ def programs() -> Path:
     return Path(found).resolve().parent
 
 
+class Server:
+    """A server in a private folder, on a socket only unless `options` say otherwise.
+
+    `hba` is its pg_hba.conf; the superuser sevenfold comes in without a password by default, and so do all.
+    """
+
+    def __init__(self, *options: str, port: int = 5432, hba: str = "") -> None:
+        self.port = port
+        self._bin = programs()
+        self.folder = Path(tempfile.mkdtemp(prefix="sevenfold-pg-"))
+        self._user = _unprivileged(self.folder)
+        self._options = options
+        self._environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
+        initdb = [self._bin / "initdb", "-D", self.folder / "data", "-U", "sevenfold", "-E", "UTF8"]
+        made = subprocess.run(
+            [*initdb, "-A", "trust", "-N"],
+            capture_output=True, text=True, cwd=self.folder, env=self._environment, timeout=ENOUGH_S,
+            **self._user,
+        )  # fmt: skip
+        if made.returncode:
+            self.remove()
+            raise NoPostgresql(f"initdb of {self._bin} does not work here: {made.stderr.strip()[-300:]}")
+        if hba:
+            (self.folder / "data" / "pg_hba.conf").write_text(hba)
+
+    @property
+    def url(self) -> str:
+        """The superuser's URL of the database postgres."""
+        port = f"&port={self.port}" if self.port != 5432 else ""
+        return f"postgresql+psycopg://sevenfold@/postgres?host={self.folder}{port}"
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        options = ("-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=50", *self._options)
+        with (self.folder / "log").open("ab") as log:
+            self._running = subprocess.Popen(
+                [self._bin / "postgres", "-D", self.folder / "data", "-k", self.folder, *options],
+                stdout=log, stderr=log, cwd=self.folder, env=self._environment, **self._user,
+            )  # fmt: skip
+        _wait(self._running, self.folder, self.port)
+
+    def stop(self) -> None:
+        """Ends all connections and the server, as a restart does."""
+        self._running.send_signal(signal.SIGINT)
+        self._running.wait(ENOUGH_S)
+
+    def remove(self) -> None:
+        """Nothing is left of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def running(*options: str, port: int = 5432, hba: str = "") -> Iterator[Server]:
+    """A server that runs, and is gone in the end. The port names its socket; on none it listens by itself."""
+    one = Server(*options, port=port, hba=hba)
+    try:
+        one.start()
+        yield one
+        one.stop()
+    finally:
+        one.remove()
+
+
 @contextmanager
 def server() -> Iterator[str]:
-    """A running server; yields the URL of its database. It listens on a socket in a private folder only."""
-    bin_ = programs()
-    folder = Path(tempfile.mkdtemp(prefix="sevenfold-pg-"))
-    user = _unprivileged(folder)
-    environment = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"}
-    made = subprocess.run(
-        [bin_ / "initdb", "-D", folder / "data", "-U", "sevenfold", "-E", "UTF8", "-A", "trust", "-N"],
-        capture_output=True, text=True, cwd=folder, env=environment, timeout=ENOUGH_S, **user,
-    )  # fmt: skip
-    if made.returncode:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise NoPostgresql(f"initdb of {bin_} does not work here: {made.stderr.strip()[-300:]}")
-    options = ("-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=50")
-    with (folder / "log").open("wb") as log:
-        running = subprocess.Popen(
-            [bin_ / "postgres", "-D", folder / "data", "-k", folder, *options],
-            stdout=log, stderr=log, cwd=folder, env=environment, **user,
-        )  # fmt: skip
-    try:
-        _wait(running, folder)
-        yield f"postgresql+psycopg://sevenfold@/postgres?host={folder}"
-    finally:
-        running.send_signal(signal.SIGINT)
-        running.wait(ENOUGH_S)
-        shutil.rmtree(folder, ignore_errors=True)
+    """The URL of a server that runs."""
+    with running() as one:
+        yield one.url
 
 
 def _unprivileged(folder: Path) -> dict[str, Any]:
@@ -71,7 +112,7 @@ def _unprivileged(folder: Path) -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def _wait(running: subprocess.Popen[bytes], folder: Path) -> None:
+def _wait(running: subprocess.Popen[bytes], folder: Path, port: int) -> None:
     import time
 
     import psycopg
@@ -79,7 +120,7 @@ def _wait(running: subprocess.Popen[bytes], folder: Path) -> None:
     ends = time.monotonic() + ENOUGH_S
     while time.monotonic() < ends:
         try:
-            psycopg.connect(host=str(folder), user="sevenfold", dbname="postgres").close()
+            psycopg.connect(host=str(folder), port=port, user="sevenfold", dbname="postgres").close()
             return
         except psycopg.OperationalError:
             if running.poll() is not None:

@@ -218,7 +218,10 @@ def test_writers_at_the_same_time_lose_nothing(world: World) -> None:
 
 
 def test_many_processes_open_an_empty_store_at_once(database: str) -> None:
-    program = f"from sevenfold.store import open_store; open_store({database!r}).audit('me', 'came')"
+    program = (
+        f"from sevenfold.store import open_store, upgrade; upgrade({database!r}); "
+        f"open_store({database!r}).audit('me', 'came')"
+    )
     running = [subprocess.Popen([sys.executable, "-c", program], env=_environment()) for _ in range(3)]
     assert [process.wait(60) for process in running] == [0, 0, 0]
     assert len(open_store(database).audit_lines()) == 3

@@ -1,8 +1,8 @@
 """Where the trials of a search are kept, and who may run the next one.
 
 The study is one per promotion and question, so a search that was killed goes on where it was. Beside a
-PostgreSQL it lives there (schema `search`), so that pods share it; on a laptop it is a journal file. Neither
-holds a pickle.
+PostgreSQL it lives there (schema `search_<environment>`), so that pods share it; on a laptop it is a journal
+file. Neither holds a pickle.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
+from sevenfold.database import database_url
 from sevenfold.errors import SevenfoldError
 from sevenfold.spec import Search
+from sevenfold.tables import search_schema
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial, Trial
+    from sqlalchemy import URL
 
-SCHEMA = "search"
 HEARTBEAT_S, GRACE_S = 30, 90
 """Seconds between two signs of life of a trial in PostgreSQL, and without one after which it is given up."""
 
@@ -136,17 +138,19 @@ def _storage(name: str, evidence_url: str, folder: Path) -> BaseStorage:
     from optuna import storages
     from optuna.storages import journal
 
-    if evidence_url.startswith("postgresql"):
-        from sqlalchemy import create_engine, text
-
-        engine = create_engine(evidence_url)
-        with engine.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(7)"))  # IF NOT EXISTS alone is a race
-            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-        engine.dispose()
+    url = database_url(evidence_url)
+    if url.get_backend_name() == "postgresql":
+        schema = search_schema(name.split("/")[1])
+        _prepare(url, schema)
         return storages.RDBStorage(
-            evidence_url,
-            engine_kwargs={"connect_args": {"options": f"-c search_path={SCHEMA}"}},
+            url.render_as_string(hide_password=False),
+            engine_kwargs={
+                "connect_args": {
+                    "options": f"-c search_path={schema}",
+                    "application_name": "sevenfold search",
+                },
+                "pool_pre_ping": True,
+            },
             heartbeat_interval=HEARTBEAT_S,
             grace_period=GRACE_S,
         )
@@ -160,6 +164,18 @@ def _storage(name: str, evidence_url: str, folder: Path) -> BaseStorage:
     finally:
         lock.release()
     return storages.JournalStorage(journal.JournalFileBackend(str(path), lock_obj=lock))
+
+
+def _prepare(url: URL, schema: str) -> None:
+    """Sees that the schema is there; where roles are granted it is, and ours alone."""
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(7)"))  # IF NOT EXISTS alone is a race
+        if connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": schema}) is None:
+            connection.execute(text(f"CREATE SCHEMA {schema}"))
+    engine.dispose()
 
 
 def _mend(path: Path) -> None:
