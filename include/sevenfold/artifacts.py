@@ -111,6 +111,13 @@ class ArtifactStore:
         except FileNotFoundError:
             return None
 
+    def paths(self) -> list[str]:
+        """The paths of everything that is kept."""
+        if self._folder is None:
+            return self._remote.names()
+        files = [path for path in self._folder.rglob("*") if path.is_file()]
+        return sorted(str(path.relative_to(self._folder)) for path in files if path.suffix != ".half")
+
     def write(self, path: str, content: Path | bytes) -> None:
         """Puts a file or bytes at a path: all of it or nothing, whatever was there before."""
         if self._folder is not None:

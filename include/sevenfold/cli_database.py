@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sevenfold.cli_common import console, one_sentence
+from sevenfold.cli_common import console, me, one_sentence
 from sevenfold.settings import settings
 
 app = typer.Typer()
@@ -41,3 +41,43 @@ def grant_roles(
             console.print(role)
         if logins is not None:
             console.print(f"their URLs, with passwords, are in {logins}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def move_evidence(
+    to: Annotated[str, typer.Option(help="URL of the database to move to: its owner's")],
+    artifacts: Annotated[
+        str, typer.Option(help="URL of the storage to move reports and models to; empty: they stay")
+    ] = "",
+) -> None:
+    """Move all evidence to another database, from a laptop to a cluster. Killed, it is simply said again.
+
+    Everything is verified here before, and there before it counts. What is here stays as it is.
+    """
+    from sevenfold.artifacts import open_artifacts
+    from sevenfold.moving import move
+    from sevenfold.store import Store
+
+    with one_sentence():
+        stores = (open_artifacts(), open_artifacts(artifacts)) if artifacts else None
+        source, target = Store(settings().evidence_url), Store(to)
+        moved = move(source, target, stores, me(), _say)
+        filled = ", ".join(f"{count:,} {name}" for name, count in moved.rows.items() if count)
+        _say(f"moved to {target.name}, and all of it is as it was written: {filled or 'nothing'}")
+        if artifacts:
+            _say(f"{moved.artifacts:,} artifacts are in {artifacts}, {moved.copied:,} of them came now")
+        else:
+            _say(f"artifacts stayed in {settings().artifacts_url}: --artifacts moves them")
+        _say(LEFT.format(home=settings().home, data=settings().data, logs=settings().logs))
+
+
+LEFT = """\
+not moved, for it is no evidence:
+  keys, without which nobody believes the evidence: sevenfold cluster-secret NAMESPACE makes a Secret of them
+  {home}/mlflow: experiments and the registry of MLflow; a candidate serves without them, by its digest
+  {data}: snapshots, checkpoints and searches; {logs}: predictions. Copy both into the volumes of that name
+from now on, set SEVENFOLD_EVIDENCE_URL (and SEVENFOLD_ARTIFACTS_URL) for whoever writes"""
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from sqlalchemy import URL, Connection, Table, text
+from sqlalchemy import URL, Connection, text
 
 from sevenfold.database import Database, database_url
 from sevenfold.errors import SevenfoldError
 from sevenfold.secrets import private_folder, write_private
-from sevenfold.tables import metadata, search_schema
+from sevenfold.tables import metadata, numbered, search_schema
 
 PREFIX = "sevenfold"
 Columns = dict[str, tuple[str, ...]]
@@ -147,7 +147,7 @@ def _granted(connection: Connection, role: str, rights: Rights, name: str) -> It
     yield f"GRANT SELECT ON {', '.join((*metadata.tables, 'alembic_version'))} TO {role}"
     for table in rights.inserts:
         yield f"GRANT INSERT ON {table} TO {role}"
-        if (column := _numbered(metadata.tables[table])) is not None:
+        if (column := numbered(metadata.tables[table])) is not None:
             query = text("SELECT pg_get_serial_sequence(:table, :column)")
             sequence = connection.scalar(query, {"table": table, "column": column})
             yield f"GRANT USAGE ON SEQUENCE {sequence} TO {role}"
@@ -158,12 +158,6 @@ def _granted(connection: Connection, role: str, rights: Rights, name: str) -> It
     if rights.searches:
         yield f"CREATE SCHEMA IF NOT EXISTS {search_schema(name)}"
         yield f"GRANT USAGE, CREATE ON SCHEMA {search_schema(name)} TO {role}"
-
-
-def _numbered(table: Table) -> str | None:
-    """The column that PostgreSQL numbers by itself."""
-    column = table.autoincrement_column
-    return column.name if column is not None and column.autoincrement is True else None
 
 
 def _row_by_row(connection: Connection, names: Mapping[str, str]) -> Iterator[str]:

@@ -66,6 +66,13 @@ class ObjectStorage:
                     raise StorageUnavailable(f"{self.url} cannot be read: {_said(error)}.") from error
                 raise
 
+    def names(self) -> list[str]:
+        """The names of all objects."""
+        import obstore
+
+        with self._explained():
+            return sorted(one["path"] for page in obstore.list(self._store) for one in page)
+
     @cached_property
     def _store(self) -> Any:
         from obstore.exceptions import BaseError

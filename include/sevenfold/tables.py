@@ -319,6 +319,12 @@ clocks = Table(
 )
 
 
+def numbered(table: Table) -> str | None:
+    """The column that the database numbers by itself, if there is one."""
+    column = table.autoincrement_column
+    return column.name if column is not None and column.autoincrement is True else None
+
+
 def search_schema(environment: str) -> str:
     """The schema beside these tables in which the trials of an environment's searches lie."""
     return f"search_{environment}"

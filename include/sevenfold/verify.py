@@ -24,25 +24,35 @@ def verify(
 
     Of one promotion or of all. The bytes of reports are checked where `artifacts` is given.
     """
-    query = select(statements).order_by(statements.c.sequence)
     with store.reading() as connection:
-        if promotion_id is not None:
-            find_promotion(connection, promotion_id)
-            query = query.where(statements.c.promotion == promotion_id)
-        log = audit.lines(connection)
-        found = audit.problems(log)
-        hashes = {line.sequence: line.hash for line in log} | {0: audit.GENESIS}
-        rows = connection.execute(query).all()
-        found += cross_check.problems(connection, log, promotion_id)
-        found += _unsigned(connection, store) if promotion_id is None else []
-        for row in rows:
-            try:
-                statement = check(connection, store.keys, row)
-            except BadStatement as error:
-                found.append(f"The statement of promotion {row.promotion} does not count, for {error}.")
-                continue
-            found += _log_problems(row, statement, hashes)
-            found += _report_problems(row, statement, artifacts) if artifacts else []
+        return problems(connection, store, promotion_id, artifacts)
+
+
+def problems(
+    connection: Connection,
+    store: Store,
+    promotion_id: str | None = None,
+    artifacts: ArtifactStore | None = None,
+) -> list[str]:
+    """The same, of what a transaction sees."""
+    query = select(statements).order_by(statements.c.sequence)
+    if promotion_id is not None:
+        find_promotion(connection, promotion_id)
+        query = query.where(statements.c.promotion == promotion_id)
+    log = audit.lines(connection)
+    found = audit.problems(log)
+    hashes = {line.sequence: line.hash for line in log} | {0: audit.GENESIS}
+    rows = connection.execute(query).all()
+    found += cross_check.problems(connection, log, promotion_id)
+    found += _unsigned(connection, store) if promotion_id is None else []
+    for row in rows:
+        try:
+            statement = check(connection, store.keys, row)
+        except BadStatement as error:
+            found.append(f"The statement of promotion {row.promotion} does not count, for {error}.")
+            continue
+        found += _log_problems(row, statement, hashes)
+        found += _report_problems(row, statement, artifacts) if artifacts else []
     return found
 
 
