@@ -113,6 +113,7 @@ def test_all_of_it_arrives_and_life_goes_on_there(
     assert there.row.champion == candidate("c").id
     release.roll_back(there.store, MODEL, OPERATOR, "worse after all")
     assert there.row.champion == candidate("a").id, "b was rolled back before the move"
+    release.release_hold(there.store, MODEL, OPERATOR, "mended")
     there.crowned("e")
     assert verify(there.store, artifacts=both[1]) == []
     with pytest.raises(CannotMove, match="holds evidence already"):
