@@ -44,7 +44,7 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         (("revoke", "flight_delay/testing/none", "--reason", "x"), "has no promotion"),
         (("aa", "flight_delay"), "has no champion, so there is no traffic to split in two"),
         (("anchor", "flight_delay", "--candidate", "flight_delay-1"), "has no candidate flight_delay-1"),
-        (("sign-with", "awskms:alias/evidence"), "its client is not installed (boto3)"),
+        (("sign-with", "gcpkms:alias/evidence"), "its client is not installed (google-cloud-kms)"),
         (("sign-with", "signing.pem"), "names no key of a KMS"),
         (("grant", "3", "--reason", "x"), "There is no request number 3"),
         (("person", "ann", "no/such/key.pub"), "the key no/such/key.pub cannot be read"),
