@@ -63,6 +63,12 @@ lock: $(VENV)/ready ## resolve requirements.txt into requirements.lock
 		--quiet --output-file requirements.lock
 	@# torch brings the CUDA packages of its own build, or none: they follow it, not this lock
 	@sed -i -E '/^nvidia-ml-py==/b; /^(nvidia-|triton)/d' requirements.lock
+	@$(BIN)/python docker/make/locks.py $(BIN)/uv
+
+images: ## build what has changed in docker/ and note which images run: REGISTRY=... PUSH=1 SAVE=... BUILDER=... BASE=... ONLY=...
+	@$(PYTHON) docker/make $(ONLY) --builder "$(BUILDER)" --registry "$(REGISTRY)" --base "$(BASE)" --save "$(SAVE)" \
+		--pip-conf "$(PIP_CONF)" --flags "$(FLAGS)" --licenses "$(LICENSES)" \
+		$(if $(PUSH),--push) $(if $(SOURCE),--source "$(SOURCE)")
 
 hooks: ## let git run `make check` before every commit
 	@git config core.hooksPath .githooks

@@ -8,16 +8,17 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from sevenfold import images
 from sevenfold.candidate import hash_of_gates
 from sevenfold.environments import ENVIRONMENTS
 from sevenfold.policy import Policy, gate_path, load_gate
-from sevenfold.settings import REPOSITORY
+from sevenfold.settings import REPOSITORY, settings
 
 CODE = ("dags", "plugins", "include", "requirements.lock")
 """What decides how Sevenfold behaves. Changes elsewhere, as in tests and documents, make no tree dirty."""
 
-NO_CODE = (":(exclude)*.ipynb",)
-"""What people work in and no activity runs: saving a notebook makes no tree dirty."""
+NO_CODE = (":(exclude)*.ipynb", ":(exclude)include/kubernetes/images")
+"""What no activity runs: saving a notebook makes no tree dirty, nor does building images of it."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,15 @@ class Code:
 
 
 def code(repository: Path = REPOSITORY) -> Code:
-    """The code's git commit; in an image that SEVENFOLD_CODE_COMMIT names; else a hash of all its files."""
+    """The code's git commit; in an image what it was built of; else a hash of all its files.
+
+    `make images` builds SEVENFOLD_CODE_COMMIT into an image, and SEVENFOLD_CODE_CHANGED: what differed.
+    """
     named = os.environ.get("SEVENFOLD_CODE_COMMIT")
     if named:
-        return Code(named, ())
+        return Code(
+            named, tuple(filter(None, os.environ.get("SEVENFOLD_CODE_CHANGED", "").split(os.pathsep)))
+        )
     commit = _git(repository, "rev-parse", "HEAD")
     if commit is None:
         return Code(f"files-{_hash_of_files(repository)}", ())
@@ -41,7 +47,9 @@ def code(repository: Path = REPOSITORY) -> Code:
 
 
 def environment_digest(repository: Path = REPOSITORY) -> dict[str, str]:
-    """SHA-256 of the lock that the running environment was installed from: a laptop's image digest."""
+    """Digests of the images that a candidate depends on; on a laptop SHA-256 of the lock instead."""
+    if settings().runtime == "kubernetes" and (digests := images.of_a_candidate()):
+        return digests
     lock = repository / "requirements.lock"
     return {"environment": hashlib.sha256(lock.read_bytes()).hexdigest()} if lock.is_file() else {}
 

@@ -34,6 +34,10 @@ class Settings(BaseSettings):
     gateway_key: Path | None = None
     """PEM files of the gateway's TLS. Clients of Sevenfold's own trust what SSL_CERT_FILE names."""
     airflow_url: str = "http://127.0.0.1:18080"
+    images: dict[str, str] = {}
+    """Full reference of each image, where pods run; a pod gets it as JSON. Empty: as the next file says."""
+    images_file: Path = REPOSITORY / "include" / "kubernetes" / "images" / "kustomization.yaml"
+    """Written by `make images`."""
     four_eyes: bool = True
     """Whether who asks for a promotion to production may not approve it."""
 

@@ -7,6 +7,7 @@ never a branch in a DAG.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -290,7 +291,9 @@ class PodOperator(KubernetesPodOperator):
             if container.name != self.base_container_name:
                 continue
             own = {variable.name for variable in container.env or []}
-            wanted = {} if self.runs_locally else _where_it_runs(container)
+            wanted = {}
+            if not self.runs_locally:
+                wanted = _where_it_runs(container) | {"SEVENFOLD_IMAGES": json.dumps(here.references())}
             wanted |= here.variables_of(self.environment)
             more = [k8s.V1EnvVar(name, value) for name, value in wanted.items() if name not in own]
             container.env = [*(container.env or []), *more]

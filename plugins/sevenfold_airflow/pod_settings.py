@@ -8,6 +8,8 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from sevenfold import images
+
 
 @dataclass(frozen=True)
 class PodSettings:
@@ -19,9 +21,9 @@ class PodSettings:
 
     Attributes:
         runtime: "local" or "kubernetes"; empty follows SEVENFOLD_RUNTIME.
-        images: full image reference of each image name; others are `<registry>/<name>:<tag>`.
-        registry: prefix of images that `images` does not name.
-        tag: tag of images that `images` does not name.
+        images: full references of images for which that of the file that `make images` writes is not meant.
+        registry: prefix of images, where it is another one than in that file.
+        tag: tag of images, instead of the digest or tag in that file.
         image_pull_policy: of every pod; empty leaves it to the cluster.
         image_pull_secrets: names of secrets with which images are pulled.
         namespace: of the pods of an environment; `{environment}` stands for its name, empty follows the
@@ -41,8 +43,8 @@ class PodSettings:
 
     runtime: str = ""
     images: Mapping[str, str] = field(default_factory=dict)
-    registry: str = "sevenfold"
-    tag: str = "dev"
+    registry: str = ""
+    tag: str = ""
     image_pull_policy: str = ""
     image_pull_secrets: tuple[str, ...] = ()
     namespace: str = ""
@@ -75,7 +77,18 @@ class PodSettings:
 
     def image(self, name: str) -> str:
         """The reference of an image; a name that is a reference already stays as it is."""
-        return self.images.get(name) or (name if "/" in name else f"{self.registry}/{name}:{self.tag}")
+        if "/" in name:
+            return name
+        unknown = images.moved(f"{images.PREFIX}{name}:dev", self.registry, self.tag)
+        return self.references().get(name, unknown)
+
+    def references(self) -> dict[str, str]:
+        """Image name to full reference on this cluster."""
+        found = {
+            name: images.moved(reference, self.registry, self.tag)
+            for name, reference in images.references().items()
+        }
+        return found | dict(self.images)
 
     def variables_of(self, environment: str) -> dict[str, str]:
         """`variables`, with the name of the environment filled in."""

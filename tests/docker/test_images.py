@@ -1,4 +1,4 @@
-"""Each image: a clean Dockerfile, and a subset of the one set of requirements."""
+"""Each image: a clean Dockerfile, and a subset of the one lock that is exactly what its programs need."""
 
 from __future__ import annotations
 
@@ -8,14 +8,24 @@ import sys
 from pathlib import Path
 
 import pytest
+import tests.airflow_home  # noqa: F401  # before anything imports Airflow
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from tests.docker.making import ROOT, installed, locked, recipes, requirements
 
-ROOT = Path(__file__).resolve().parents[2]
-IMAGES = sorted(path.parent.name for path in (ROOT / "docker").glob("*/Dockerfile"))
+from sevenfold import images
+from sevenfold.spec import load_spec, models
+from sevenfold_airflow.pod import AS_IN_AN_IMAGE
+
+IMAGES = sorted(one.name for one in recipes())
+OF_ACTIVITIES = sorted(one.name for one in recipes() if one.parent and one.parent.name == "common")
 
 
-def names(path: Path) -> set[str]:
-    lines = (line.split("#")[0].split(";")[0].strip() for line in path.read_text().splitlines())
-    return {re.split(r"[\[=<>~]", line)[0].lower() for line in lines if line}
+def read(path: Path) -> dict[str, Requirement]:
+    """The lines of a requirements file, by name."""
+    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
+    found = (Requirement(line) for line in lines if line)
+    return {canonicalize_name(one.name): one for one in found if one.marker is None or one.marker.evaluate()}
 
 
 @pytest.mark.parametrize("image", IMAGES)
@@ -29,17 +39,67 @@ def test_dockerfile_is_lint_clean(image: str) -> None:
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_image_takes_a_subset_of_the_requirements(image: str) -> None:
-    wanted = names(ROOT / "docker" / image / "requirements.txt")
-    assert wanted, f"docker/{image}/requirements.txt is empty"
-    assert wanted <= names(ROOT / "requirements.txt")
+    assert {one.name for one in requirements(image)} <= {
+        one.name for one in read(ROOT / "requirements.txt").values()
+    }
 
 
-@pytest.mark.parametrize("image", sorted(set(IMAGES) - {"airflow"}))
-def test_a_pod_writes_to_scratch_only(image: str) -> None:
+@pytest.mark.parametrize("image", IMAGES)
+def test_no_image_contradicts_the_lock(image: str) -> None:
+    lock = read(ROOT / "requirements.lock")
+    for one in locked(image):
+        known = lock.get(canonicalize_name(one.name))
+        assert known is not None, f"{one.name} of {image} is not in requirements.lock: make lock"
+        assert one.specifier == known.specifier, f"{image} has {one}, the lock {known}: make lock"
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_has_what_its_requirements_need_and_nothing_else(image: str) -> None:
+    """What is installed here says what needs what; it is installed from the one lock."""
+    here = {canonicalize_name(one.name) for one in locked(image)}
+    needed = {one for one in installed(image) if not one.startswith(("cuda-", "nvidia-", "triton"))}
+    assert here - {"nvidia-ml-py"} == needed - {"nvidia-ml-py"}, "make lock"
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_nothing_is_installed_twice(image: str) -> None:
+    named = [canonicalize_name(one.name) for one in locked(image)]
+    assert len(named) == len(set(named))
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_stands_on_ours_and_runs_as_nobody_in_particular(image: str) -> None:
     text = (ROOT / "docker" / image / "Dockerfile").read_text()
+    last = text.rpartition("\nFROM ")[2]
+    assert last.startswith("${BASE}" if image == "python" else ("${PYTHON}", "${COMMON}"))
+    assert re.findall(r"^USER (.+)$", last, re.MULTILINE)[-1] == "10001:10001"
+    assert "HOME=" not in last.replace("AIRFLOW_HOME=", "") or image == "python"
+
+
+def test_every_image_sets_what_the_laptop_imitates() -> None:
+    text = (ROOT / "docker/python/Dockerfile").read_text()
+    for name, value in AS_IN_AN_IMAGE.items():
+        wanted = "/opt/sevenfold/include" if name == "PYTHONPATH" else value
+        assert f" {name}={wanted}" in text
     for variable in ("HOME=/scratch", "TMPDIR=/scratch", "SEVENFOLD_HOME=/scratch/sevenfold"):
-        assert variable in text, f"the root file system of a pod is read-only, and {image} does not know"
+        assert f" {variable}" in text, "the root file system of a pod is read-only"
+
+
+@pytest.mark.parametrize("image", OF_ACTIVITIES)
+def test_an_image_holds_the_data_that_models_are_built_from(image: str) -> None:
+    """Whoever opens a snapshot names it by the version of the package that the data come from."""
+    packages = {load_spec(model).data.package for model in models()} - {None}
+    assert packages <= {one.name for one in locked(image)}
 
 
 def test_the_server_image_has_no_training_libraries() -> None:
-    assert not names(ROOT / "docker/server/requirements.txt") & {"torch", "mlflow", "pandas", "scikit-learn"}
+    assert not {one.name for one in locked("server")} & {"torch", "mlflow", "pandas", "scikit-learn"}
+
+
+def test_images_of_candidates_are_there() -> None:
+    assert set(images.OF_A_CANDIDATE) == {*OF_ACTIVITIES, "server"}
+
+
+def test_the_settings_file_names_what_runs() -> None:
+    file = ROOT / "include/kubernetes/images/kustomization.yaml"
+    assert set(images.read(file)) == {one.name for one in recipes() if one.runs}

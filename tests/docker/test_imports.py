@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 import tests.airflow_home  # noqa: F401  # before anything imports Airflow
 from airflow.dag_processing.dagbag import DagBag
-from packaging.requirements import Requirement
+from tests.docker.making import installed, recipes
 from tests.docker.without import name
 
 from sevenfold_airflow.pod import PodOperator
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT = Path(__file__).with_name("without.py")
+OURS = sorted(
+    one.name
+    for one in recipes()
+    if "include" in one.code
+    and (one.name != "gateway" or (ROOT / "include/sevenfold/gateway/pod.py").is_file())
+)
+"""Images with our code."""
 
 
 @cache
 def programs() -> dict[str, list[str]]:
-    """Modules that run in each image."""
+    """Modules that run in each image: its entrypoint, activities, what watches on a cluster."""
     bag = DagBag(str(ROOT / "dags"), bundle_path=ROOT / "dags")
-    found: dict[str, set[str]] = {"server": {"sevenfold.serving.server"}}
+    found = {one.name: set(re.findall(r'ENTRYPOINT .*"(sevenfold[a-z.]+)"', one.text)) for one in recipes()}
+    found["activities"] |= {"sevenfold.reconciler", "sevenfold.watchman"}
     for dag in bag.dags.values():
         for task in dag.tasks:
             if isinstance(task, PodOperator):
@@ -39,41 +48,22 @@ def programs() -> dict[str, list[str]]:
 
 
 @cache
-def installed(image: str) -> frozenset[str]:
-    """The distributions that an image has: what its requirements name, and what these need."""
-    lines = (ROOT / "docker" / image / "requirements.txt").read_text().splitlines()
-    todo = [Requirement(line.split("#")[0]) for line in lines if line.split("#")[0].strip()]
-    seen: set[tuple[str, str]] = set()
-    while todo:
-        wanted = todo.pop()
-        for extra in ("", *wanted.extras):
-            if (key := (name(wanted.name), extra)) in seen:
-                continue
-            seen.add(key)
-            try:
-                needed = [Requirement(line) for line in requires(wanted.name) or []]
-            except PackageNotFoundError:
-                continue
-            todo += [one for one in needed if one.marker is None or one.marker.evaluate({"extra": extra})]
-    return frozenset(distribution for distribution, _ in seen)
-
-
-@cache
 def distributions() -> Mapping[str, list[str]]:
     """Which distributions bring a package."""
     return packages_distributions()
 
 
 def test_every_image_of_the_dags_has_its_folder() -> None:
-    assert set(programs()) == {path.parent.name for path in (ROOT / "docker").glob("*/Dockerfile")}
+    assert set(programs()) == {one.name for one in recipes()}
+    assert set(OURS) <= {image for image, modules in programs().items() if modules}
 
 
-@pytest.mark.parametrize("image", sorted(path.parent.name for path in (ROOT / "docker").glob("*/Dockerfile")))
+@pytest.mark.parametrize("image", OURS)
 def test_an_image_has_what_its_programs_import(image: str) -> None:
     assert not missing(programs()[image], installed(image))
 
 
-@pytest.mark.parametrize("image", sorted(path.parent.name for path in (ROOT / "docker").glob("*/Dockerfile")))
+@pytest.mark.parametrize("image", OURS)
 def test_an_image_has_what_its_programs_import_when_they_need_it(image: str) -> None:
     """Imports inside the functions of an activity's own file, which no import of the file shows."""
     found = {

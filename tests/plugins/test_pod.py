@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,7 @@ from kubernetes.client import models as k8s  # noqa: TID253
 from tests.airflow_home import context
 from tests.plugins.ended_pods import container, pod_that
 
+from sevenfold.settings import settings as cached_settings
 from sevenfold_airflow.pod import PodOperator
 from sevenfold_airflow.pod_settings import PodSettings
 
@@ -84,6 +87,7 @@ def test_the_pod_is_the_one_expected() -> None:
                 {"name": "SEVENFOLD_RUNTIME", "value": "kubernetes"},
                 {"name": "SEVENFOLD_DATA", "value": "/data"},
                 {"name": "SEVENFOLD_SECRETS", "value": "/secrets"},
+                {"name": "SEVENFOLD_IMAGES", "value": json.dumps(here.references())},
                 {"name": "SEVENFOLD_GATEWAY_URL", "value": "http://gateway.ml-training.svc:8000"},
             ],
             "envFrom": [
@@ -116,7 +120,7 @@ def test_both_runtimes_get_the_same_pod(monkeypatch: pytest.MonkeyPatch) -> None
         "execute",
         lambda self, found: pods.update(kubernetes=self.build_pod_request_obj(found, dry_run=True)),
     )
-    where = ("SEVENFOLD_RUNTIME", "SEVENFOLD_DATA", "SEVENFOLD_SECRETS")
+    where = ("SEVENFOLD_RUNTIME", "SEVENFOLD_DATA", "SEVENFOLD_SECRETS", "SEVENFOLD_IMAGES")
     for runtime in ("kubernetes", "local"):
         task = operator(settings=PodSettings(runtime=runtime), name="toy", labels=LABELS)
         run(task)
@@ -124,7 +128,9 @@ def test_both_runtimes_get_the_same_pod(monkeypatch: pytest.MonkeyPatch) -> None
             pods["local"] = task.pod_request_obj
     plain = {runtime: ApiClient().sanitize_for_serialization(pod) for runtime, pod in pods.items()}
     environment = plain["kubernetes"]["spec"]["containers"][0].pop("env")
-    assert tuple(variable["name"] for variable in environment) == where, "only these say where it runs"
+    assert tuple(variable["name"] for variable in environment) == where, (
+        "only these say where it runs, and what"
+    )
     del plain["local"]["spec"]["containers"][0]["env"]
     assert plain["kubernetes"] == plain["local"]
 
@@ -134,6 +140,22 @@ def test_image_names() -> None:
     assert here.image("trainer") == "r.example/t@sha256:00"
     assert here.image("quality") == "sevenfold/quality:dev"
     assert here.image("elsewhere/own:3") == "elsewhere/own:3"
+    assert here.image("unheard") == "sevenfold/unheard:dev"
+
+
+def test_pods_take_their_images_from_the_file_of_make_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "images.yaml"
+    file.write_text(
+        "kind: Component\nimages: [{name: sevenfold/trainer, newName: r.example/t, newTag: '7'}]\n"
+    )
+    monkeypatch.setenv("SEVENFOLD_IMAGES_FILE", str(file))
+    cached_settings.cache_clear()
+    assert PodSettings().image("trainer") == "r.example/t:7"
+    assert PodSettings(registry="mirror.example").image("trainer") == "mirror.example/t:7"
+    assert PodSettings(images={"trainer": "own/t:1"}).references() == {"trainer": "own/t:1"}
+    cached_settings.cache_clear()
 
 
 def test_settings_come_from_the_connection() -> None:
