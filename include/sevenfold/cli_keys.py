@@ -41,6 +41,18 @@ def rotate_keys(
         console.print(f"keys are signed by {signed_by}; {before}", markup=False)
 
 
+@app.command("rotate-pseudonyms")
+def rotate_pseudonyms() -> None:
+    """Hash personal features in logs with a new key: nobody can find out what older ones stand for."""
+    from sevenfold import pseudonyms
+    from sevenfold.settings import settings
+
+    with one_sentence():
+        name = pseudonyms.rotate(settings().secrets)
+        said = "replicas take it with their next log file, within a day, or at once when they are restarted"
+        console.print(f"pseudonyms are made with {name}; {said}", markup=False)
+
+
 @app.command("cluster-secret")
 def cluster_secret(
     of: Annotated[str, typer.Argument(help="an environment, or airflow")],

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sevenfold import public_keys
+from sevenfold import pseudonyms, public_keys
 from sevenfold.environments import ENVIRONMENTS
 from sevenfold.errors import SevenfoldError
 from sevenfold.keys import GatewayKeys
@@ -23,9 +23,10 @@ NAME = "sevenfold-files"
 AIRFLOW = "airflow"
 GATEWAY = ("gateway_keys.json", "gateway_tokens.json")
 PRIVATE: Mapping[str, tuple[str, ...]] = {
-    "staging": (*GATEWAY, "airflow.json"),
-    "preproduction": GATEWAY,
-    "production": GATEWAY,
+    "staging": (*GATEWAY, "airflow.json", pseudonyms.FILE),
+    "preproduction": (*GATEWAY, pseudonyms.FILE),
+    "production": (*GATEWAY, pseudonyms.FILE),
+    "monitoring": (pseudonyms.FILE,),
     AIRFLOW: ("signing.pem", "airflow.json"),
 }
 """What each namespace gets beside the public keys."""
@@ -66,3 +67,4 @@ def _make_all(folder: Path, evidence: Path) -> None:
     _ = Keys(evidence).signer
     GatewayKeys(folder).standing()
     airflow_passwords(folder)
+    pseudonyms.made(folder)

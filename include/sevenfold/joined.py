@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sevenfold.predictions import together
 from sevenfold.serving import log
 from sevenfold.weeks import DAY, midnight
 
@@ -119,7 +120,7 @@ def read(
     if not tables:
         kinds = {"time": UTC_TIME, "arm": pa.string(), "candidate": pa.string(), "label": pa.float64()}
         return pa.schema({**kinds, "known_at": UTC_TIME}).empty_table()
-    rows = pa.concat_tables(tables, promote_options="default")
+    rows = together(tables)
     if arms is not None:
         rows = rows.filter(pc.is_in(rows["arm"], pa.array(arms, pa.string())))
     unknown_yet = pc.fill_null(pc.greater(rows["known_at"], pa.scalar(as_of, UTC_TIME)), False)

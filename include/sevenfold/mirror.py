@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import Gateway
 from sevenfold.gateway.envoy import soon
 from sevenfold.keys import GatewayKeys
+from sevenfold.pseudonyms import pseudonyms
 from sevenfold.settings import Settings
 from sevenfold.store import open_store
 from sevenfold.traffic import Traffic
@@ -89,7 +91,8 @@ class Mirror:
         from sevenfold.serving.server import application
 
         file = self.real.model_file(self.candidate)
-        return application(self.candidate.model, self.candidate.id, slot, file, self.settings.logs)
+        personal = partial(pseudonyms, self.real.spec, self.settings.secrets)
+        return application(self.candidate.model, self.candidate.id, slot, file, self.settings.logs, personal)
 
     def local_gateway(self, *ports: int) -> Gateway:
         """Its gateway with replicas on these ports, whether or not its Envoy runs."""

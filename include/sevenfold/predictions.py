@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +45,28 @@ def paired(ours: pa.Table, theirs: pa.Table) -> tuple[pa.Table, pa.Table]:
         [(name, "ascending") for name in ("time", *keys)]
     )
     return ours.take(both["ours"]), theirs.take(both["theirs"])
+
+
+def together(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables of a log below one another; a column that one of them lacks is null there.
+
+    Where one has a number and another a text, the feature was named as personal in between: its hashes are
+    read, and what was kept before is not.
+    """
+    import pyarrow as pa
+
+    kinds: dict[str, set[pa.DataType]] = {}
+    for field in chain.from_iterable(table.schema for table in tables):
+        kinds.setdefault(field.name, set()).add(field.type)
+    mixed = [name for name, found in kinds.items() if len(found) > 1 and pa.string() in found]
+    read = []
+    for table in tables:
+        for name in mixed:
+            if name in table.column_names and table.schema.field(name).type != pa.string():
+                place = table.column_names.index(name)
+                table = table.set_column(place, name, pa.nulls(table.num_rows, pa.string()))
+        read.append(table)
+    return pa.concat_tables(read, promote_options="default")
 
 
 def apart(served: Any, expected: NDArray[Any]) -> float:

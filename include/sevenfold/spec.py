@@ -54,7 +54,9 @@ class Privacy(Part):
     """What logs may keep of the people behind the rows."""
 
     personal: Names = ()
-    """Features that say something about a person: no log may keep them as they came."""
+    """Features that say something about a person: logs keep a keyed hash of their values (see pseudonyms)."""
+    left_out: Names = ()
+    """Those of them of which logs keep nothing at all."""
     retention_days: Annotated[int, Field(ge=1)] = 400
     """Logs of predictions and labels are deleted so long after their last line."""
 
@@ -282,6 +284,9 @@ class ModelSpec(Part):
         unknown = sorted(set(self.privacy.personal) - set(self.columns))
         if unknown:
             raise ValueError(f"privacy names as personal what is no feature: {', '.join(unknown)}")
+        public = sorted(set(self.privacy.left_out) - set(self.privacy.personal))
+        if public:
+            raise ValueError(f"privacy leaves out what it does not name as personal: {', '.join(public)}")
         missing = sorted({"data", "network"} - set(self.entry_points))
         if missing:
             raise ValueError(f"entry_points lacks {' and '.join(missing)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,6 +16,7 @@ from sevenfold import alarm, drift, joined
 from sevenfold.activity import Activity
 from sevenfold.artefact import Scorer
 from sevenfold.candidate import Candidate
+from sevenfold.pseudonyms import Pseudonyms, pseudonyms
 from sevenfold.snapshot import snapshot
 from sevenfold.weeks import LENGTH, Week, complete, midnight
 
@@ -83,12 +85,24 @@ class Watch:
         candidate = self.champion.id if self.champion else ""
         return rows.filter(pc.equal(rows["candidate"], candidate))
 
+    @cached_property
+    def pseudonyms(self) -> Pseudonyms | None:
+        """What stands for personal features in the logs, by today's key; None if there are none."""
+        return pseudonyms(self.activity.spec, self.activity.settings.secrets)
+
+    def reference_file(self, candidate: Candidate) -> Path:
+        """Where a candidate's reference is kept: one for each key, and each choice of what is personal."""
+        name, hidden = candidate.id, self.pseudonyms
+        if hidden:
+            rule = f"{hidden.name} {hidden.hashed} {hidden.left_out}"
+            name += f"-{hashlib.sha256(rule.encode()).hexdigest()[:12]}"
+        return self.home / "references" / f"{name}.json"
+
     def reference(self, candidate: Candidate) -> drift.Reference:
         """The frozen reference of a candidate, made of its training rows at first use."""
-        path = self.home / "references" / f"{candidate.id}.json"
+        spec, hidden, path = self.activity.spec, self.pseudonyms, self.reference_file(candidate)
         if path.exists():
             return drift.Reference.model_validate_json(path.read_text())
-        spec = self.activity.spec
         with self.activity.phase(f"making the reference of {candidate.id} from its training rows"):
             rows = snapshot(spec, self.activity.settings.data).rows(
                 *candidate.train_window, columns=spec.columns
@@ -96,11 +110,11 @@ class Watch:
             scores = spec.task.score(Scorer(self.activity.model_file(candidate)).predict(rows))
             reference = drift.reference(
                 candidate.id,
-                rows,
+                hidden.table(rows, spec.categorical) if hidden else rows,
                 scores,
                 candidate.train_window,
-                spec.numeric,
-                spec.categorical,
+                [name for name in spec.numeric if name not in spec.privacy.personal],
+                [name for name in spec.categorical if name not in spec.privacy.left_out],
                 spec.data.starts,
             )
         keep(path, reference.model_dump_json(indent=1))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.sevenfold.evidence_world import public_key
 
+from sevenfold import pseudonyms
 from sevenfold.cluster_secret import cluster_secret
 from sevenfold.errors import SevenfoldError
 from sevenfold.keys import GatewayKeys
@@ -94,6 +95,9 @@ def test_a_namespace_gets_what_it_needs_and_can_use_it_as_it_is_mounted(
     keys = GatewayKeys(there)
     assert keys.standing() == GatewayKeys(here).standing()
     assert keys.token("load", ["predict"])
+    assert pseudonyms.made(there) == pseudonyms.made(here)
+    with pytest.raises(UnsafeSecrets, match="rotate it where it is kept"):
+        pseudonyms.rotate(there)
     evidence = Keys(there / "evidence")
     assert [key.keyid for key in evidence.trusted] == [key.keyid for key in Keys(here / "evidence").trusted]
     assert list(evidence.people._keys()) == ["ann"]

@@ -18,7 +18,9 @@ from sevenfold.artefact import Scorer
 from sevenfold.candidate import Candidate
 from sevenfold.drift import SCORE, Reference, Shift
 from sevenfold.predictions import values
+from sevenfold.pseudonyms import Pseudonyms
 from sevenfold.snapshot import snapshot
+from sevenfold.spec import ModelSpec
 from sevenfold.watch import Watch
 from sevenfold.weeks import Week, within
 
@@ -37,7 +39,11 @@ def main(activity: Activity) -> None:
         return
     reference = watch.reference(champion)
     activity.report("reference.json", reference.model_dump_json(indent=1), "Reference: what is usual")
-    rows = watch.champion_rows(["prediction", *activity.spec.columns])
+    hidden = watch.pseudonyms
+    for said in cannot_see(activity.spec):
+        activity.progress(said)
+    columns = [*reference.numeric, *reference.categorical]
+    rows = watch.champion_rows(["prediction", *(name for name in columns if name != SCORE)])
     full = [
         (week, inside)
         for week in watch.served(rows)
@@ -48,7 +54,10 @@ def main(activity: Activity) -> None:
             f"{champion.id} has no complete week with {watch.rule.min_rows:,} answers: nothing to compare"
         )
         return
-    shifts = {week: drift.compare(reference, inside, scores(activity, inside)) for week, inside in full}
+    shifts = {
+        week: drift.compare(comparable(activity, reference, inside, hidden), inside, scores(activity, inside))
+        for week, inside in full
+    }
     for week, inside in full:
         measure(activity, reference, week, shifts[week], inside.num_rows)
     week, inside = full[-1]
@@ -58,6 +67,39 @@ def main(activity: Activity) -> None:
             activity.report(
                 "drift.html", evidently(activity, champion, inside), f"Drift of {week}, by Evidently"
             )
+
+
+def cannot_see(spec: ModelSpec) -> list[str]:
+    """A sentence for each personal feature: what drift sees of it, and what it does not."""
+    rule = spec.privacy
+    equality = "the log has keyed hashes of it: drift sees how often equal values are, not what they are"
+    numbers = "the log has keyed hashes of its numbers, which say nothing of near and far: drift skips it"
+    nothing = "the log keeps nothing of it: drift skips it"
+    return [
+        f"{name} is personal, and "
+        + (nothing if name in rule.left_out else equality if name in spec.categorical else numbers)
+        for name in rule.personal
+    ]
+
+
+def comparable(
+    activity: Activity, reference: Reference, rows: pa.Table, hidden: Pseudonyms | None
+) -> Reference:
+    """The reference without the features whose hashes in `rows` were made with another key than today's."""
+    if hidden is None:
+        return reference
+    mine = f"{hidden.name}:"
+    strange = [
+        name
+        for name in reference.categorical
+        if name in hidden.hashed and not pc.all(pc.starts_with(rows[name], mine)).as_py()
+    ]
+    if strange:
+        activity.progress(
+            f"not compared in a week that was logged with another key of the pseudonyms: {', '.join(strange)}"
+        )
+    kept = {name: shares for name, shares in reference.categorical.items() if name not in strange}
+    return reference.model_copy(update={"categorical": kept})
 
 
 def scores(activity: Activity, rows: pa.Table) -> NDArray[np.float64]:
@@ -107,24 +149,29 @@ def draw(activity: Activity, reference: Reference, shifts: dict[Week, list[Shift
 
 
 def evidently(activity: Activity, champion: Candidate, rows: pa.Table) -> bytes:
-    """Evidently's drift report as one HTML page: a sample of the training rows against one of `rows`."""
+    """Evidently's drift report as one HTML page: a sample of the training rows against one of `rows`.
+
+    Personal features are not in it: a page must not show them.
+    """
     os.environ["DO_NOT_TRACK"] = "1"
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
     spec = activity.spec
+    personal = spec.privacy.personal
+    numeric, categorical = (
+        [name for name in names if name not in personal] for names in (spec.numeric, spec.categorical)
+    )
+    shown = [*numeric, *categorical, SCORE]
     kept = snapshot(spec, activity.settings.data)
     training = sample(kept.rows(*champion.train_window, columns=spec.columns))
     usual_scores = spec.task.score(Scorer(activity.model_file(champion)).predict(training))
     training = training.append_column(SCORE, pa.array(usual_scores))
     rows = sample(rows)
     rows = rows.append_column(SCORE, pa.array(scores(activity, rows)))
-    definition = DataDefinition(
-        numerical_columns=[*spec.numeric, SCORE], categorical_columns=[*spec.categorical]
-    )
+    definition = DataDefinition(numerical_columns=[*numeric, SCORE], categorical_columns=categorical)
     now, usual = (
-        Dataset.from_pandas(_frame(side, [*spec.columns, SCORE]), data_definition=definition)
-        for side in (rows, training)
+        Dataset.from_pandas(_frame(side, shown), data_definition=definition) for side in (rows, training)
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "drift.html"

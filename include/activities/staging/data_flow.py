@@ -25,6 +25,7 @@ from sevenfold.artefact import Scorer
 from sevenfold.asking import MINUTE, ask, bring_labels
 from sevenfold.player.batches import moments
 from sevenfold.predictions import values
+from sevenfold.pseudonyms import Pseudonyms, pseudonyms
 from sevenfold.serving.protocol import Signature, parse_request
 from sevenfold.snapshot import snapshot
 from sevenfold.spec import ModelSpec
@@ -69,25 +70,28 @@ def main(activity: Activity) -> None:
         logged, returned = trace.logged(window), trace.labels()
         newest = pc.max(labels["known_at"]).as_py() or window[1]
         table = trace.joined(max(newest, window[1] + maturity), maturity)
+    hidden = pseudonyms(spec, activity.settings.secrets)
     hops = [
-        hop("snapshot", spec, rows, labels),
-        hop("requests", spec, requested(spec, rows), None),
+        hop("snapshot", spec, as_logged(rows, hidden), labels),
+        hop("requests", spec, as_logged(requested(spec, rows), hidden), None),
         hop("prediction log", spec, logged, None),
         hop("feedback log", spec, None, returned),
         hop("monitoring's table", spec, table, table.filter(pc.is_valid(table["label"]))),
     ]
-    measure(activity, hops, rows, logged)
+    measure(activity, hops, rows, logged, hidden)
     activity.report("flow.html", flow_page(activity, hops), "Data flow, hop by hop")
 
 
-def measure(activity: Activity, hops: Sequence[Hop], rows: pa.Table, logged: pa.Table) -> None:
+def measure(
+    activity: Activity, hops: Sequence[Hop], rows: pa.Table, logged: pa.Table, hidden: Pseudonyms | None
+) -> None:
     """Leaves the readings."""
     broken = {one.name: found for one in hops[1:] if (found := one.broken(hops[0]))}
     for name, found in broken.items():
         activity.progress(f"{name}: {', '.join(found)} are not those of the snapshot")
     activity.measure("broken_hops", len(broken), unit="hops", n=len(hops) - 1)
     scorer = Scorer(activity.model_file(activity.candidate))
-    cells, different = feature_skew(scorer, rows, logged)
+    cells, different = feature_skew(scorer, rows, logged, hidden)
     activity.measure("feature_skew", different, unit="values", n=cells)
     wrong = answer_skew(scorer, rows, logged)
     activity.measure("answer_skew", wrong, unit="rows", n=logged.num_rows)
@@ -105,16 +109,27 @@ def hop(name: str, spec: ModelSpec, rows: pa.Table | None, labels: pa.Table | No
     )
 
 
+def as_logged(rows: pa.Table, hidden: Pseudonyms | None) -> pa.Table:
+    """Rows as a log keeps them: with hashes of personal features, or without them."""
+    return hidden.table(rows, hidden.hashed).drop_columns(list(hidden.left_out)) if hidden else rows
+
+
 def hash_of_features(spec: ModelSpec, rows: pa.Table) -> str:
-    """SHA-256 (hex) of ids and features, in the order of the ids; numbers as the model gets them."""
-    rows = rows.sort_by("id")
+    """SHA-256 (hex) of ids and features, in the order of the ids; numbers as the model gets them.
+
+    `rows` are as a log keeps them.
+    """
+    rows, personal = rows.sort_by("id"), spec.privacy.personal
     made = hashlib.sha256(orjson.dumps(rows["id"].to_pylist()))
     for name in spec.numeric:
+        if name in personal:
+            continue
         numbers = np.asarray(rows[name].to_numpy(), np.float32).copy()
         numbers[np.isnan(numbers)] = np.nan  # there are many, and here they are one
         made.update(numbers.tobytes())
-    for name in spec.categorical:
-        made.update(orjson.dumps(rows[name].to_pylist()))
+    for name in (*(one for one in spec.categorical if one not in personal), *personal):
+        if name not in spec.privacy.left_out:
+            made.update(orjson.dumps(rows[name].to_pylist()))
     return made.hexdigest()
 
 
@@ -143,15 +158,29 @@ def requested(spec: ModelSpec, rows: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
-def feature_skew(scorer: Scorer, rows: pa.Table, logged: pa.Table) -> tuple[int, int]:
+def feature_skew(
+    scorer: Scorer, rows: pa.Table, logged: pa.Table, hidden: Pseudonyms | None = None
+) -> tuple[int, int]:
     """Values that the model got, and how many of them are not what training makes of the same rows.
 
-    A row that was not logged, or that nobody asked, differs in all its values.
+    A row that was not logged, or that nobody asked, differs in all its values. Of personal features the
+    hashes are compared; those of which a log keeps nothing are not counted.
     """
     here, there = _same_rows(rows, logged)
-    trained, served = (scorer.encoder.encode(table) for table in (rows.take(here), logged.take(there)))
-    different = sum(int((~_equal(a, b)).sum()) for a, b in zip(trained, served, strict=True))
+    ours, theirs = rows.take(here), logged.take(there)
     width = len(scorer.encoder.numeric) + len(scorer.encoder.categorical)
+    different = 0
+    if hidden:
+        hashed = hidden.table(ours, hidden.hashed)
+        for name in hidden.hashed:
+            pairs = zip(hashed[name].to_pylist(), theirs[name].to_pylist(), strict=True)
+            different += sum(one != other for one, other in pairs)
+        theirs = theirs.drop_columns(list(hidden.hashed))
+        for name in (*hidden.hashed, *hidden.left_out):  # the encoder wants them
+            theirs = theirs.append_column(name, ours[name])
+        width -= len(hidden.left_out)
+    trained, served = (scorer.encoder.encode(table) for table in (ours, theirs))
+    different += sum(int((~_equal(a, b)).sum()) for a, b in zip(trained, served, strict=True))
     strangers = rows.num_rows + logged.num_rows - 2 * len(here)
     return (len(here) + strangers) * width, different + strangers * width
 

@@ -108,7 +108,7 @@ def drift_worlds(activity: Activity, folder: Path) -> Iterator[World]:
     predictions = Scorer(activity.model_file(candidate)).predict(labelled)
     strange = drifted(spec.task, labelled, predictions, rule)
     Watch(activity).reference(candidate)  # made once, and left where monitoring will look for it
-    reference = Watch(activity).home / "references" / f"{candidate.id}.json"
+    reference = Watch(activity).reference_file(candidate)
     worlds = {
         "the weeks that it was trained on": (None, rows, labels),
         "a drift that does harm": (retraining_trigger.HARMFUL, strange, strange),

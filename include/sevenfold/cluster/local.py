@@ -216,6 +216,7 @@ class LocalCluster:
             "PYTHONPATH": str(REPOSITORY / "include"),
             "OMP_NUM_THREADS": "1",
             "SEVENFOLD_HOME": str(here.home),
+            "SEVENFOLD_MODELS": str(here.models),
             "SEVENFOLD_LOGS": str(here.logs),
             "SEVENFOLD_SECRETS": str(here.secrets),
             "SEVENFOLD_EVIDENCE_URL": here.evidence_url,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ import orjson
 
 from sevenfold import answers, log_files
 from sevenfold.gateway.bootstrap import LOGS as GATEWAY_LOGS
+from sevenfold.pseudonyms import TOKEN
 from sevenfold.security.check import Check
 from sevenfold.spec import ModelSpec
 
@@ -35,6 +36,8 @@ ACCESS_FIELDS = frozenset(
 )
 """What the gateway writes of a request: who, what for, how it ended. Never what it said."""
 DAY_S = 86_400.0
+NEWEST = 1 << 18
+"""Bytes at the end of a file that are looked at line by line."""
 DELETED_S = 2 * DAY_S
 """After this what is too old must be gone: a file has the lines of a day, and monitoring runs once a day."""
 
@@ -82,18 +85,32 @@ def expire(spec: ModelSpec, logs: Path, now: float | None = None) -> list[Path]:
     return gone
 
 
-def _plain(path: Path, personal: Iterable[str]) -> Iterator[str]:
-    """The personal features that a prediction log keeps as they came: its first line names the columns."""
+def _plain(path: Path, personal: Iterable[str]) -> list[str]:
+    """The personal features that a prediction log keeps as they came: its first line names the columns.
+
+    What stands for the others in its newest lines has to be a hash.
+    """
     wanted = set(personal)
     if not wanted:
-        return
+        return []
     with path.open("rb") as opened:
         first = opened.readline()
     try:
         columns = orjson.loads(first).get("columns", {})
     except (orjson.JSONDecodeError, AttributeError):
-        return
-    yield from sorted(wanted & {name for names in columns.values() for name in names})
+        return []
+    found = wanted & {name for names in columns.values() for name in names}
+    for line in _newest(path):
+        try:
+            hashes: dict[str, list[object]] = orjson.loads(line).get("personal", {})
+        except orjson.JSONDecodeError:
+            continue
+        found |= {name for name, values in hashes.items() if not all(map(_is_hash, values))}
+    return sorted(found)
+
+
+def _is_hash(value: object) -> bool:
+    return value is None or (isinstance(value, str) and TOKEN.fullmatch(value) is not None)
 
 
 def _first(path: Path) -> float | None:
@@ -110,16 +127,20 @@ def _first(path: Path) -> float | None:
 
 def _fields(path: Path) -> set[str]:
     """The fields of the newest lines of an access log."""
-    with path.open("rb") as opened:
-        opened.seek(max(0, path.stat().st_size - 65_536))
-        lines = opened.read().split(b"\n")[1:-1]
     found: set[str] = set()
-    for line in lines:
+    for line in _newest(path):
         try:
             found |= set(orjson.loads(line))
         except (orjson.JSONDecodeError, TypeError):
             found.add("(a line that is no JSON)")
     return found
+
+
+def _newest(path: Path) -> list[bytes]:
+    """The newest whole lines of a file, without its first."""
+    with path.open("rb") as opened:
+        opened.seek(max(0, path.stat().st_size - NEWEST))
+        return opened.read().split(b"\n")[1:-1]
 
 
 def _name(path: Path, logs: Path) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -22,12 +22,16 @@ import numpy as np
 import orjson
 
 from sevenfold import log_files
-from sevenfold.predictions import column
+from sevenfold.errors import SevenfoldError
+from sevenfold.predictions import column, together
 from sevenfold.serving.protocol import Signature, check_request
 from sevenfold.tasks import BINARY, Output
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from sevenfold.pseudonyms import Pseudonyms
+    from sevenfold.serving.redaction import Redaction
 
 
 class AppendLog:
@@ -59,11 +63,21 @@ class AppendLog:
 
 
 class ProcessLog:
-    """The files of this process in a folder, one after the other. Each begins with `head`, if any."""
+    """The files of this process in a folder, one after the other. Each begins with a line `head`, if any."""
 
-    def __init__(self, folder: Path, head: bytes = b"") -> None:
+    def __init__(self, folder: Path, head: Callable[[], bytes] = bytes) -> None:
         self._folder, self._head = folder, head
         self._log = self._begun()
+
+    def turn(self) -> None:
+        """Begins a new file if it is time to.
+
+        Raises:
+            OSError: it could not be begun.
+        """
+        if seconds_now() >= self._until:
+            before, self._log = self._log, self._begun()
+            before.close()
 
     def append(self, *parts: bytes) -> None:
         """Writes one line, made of `parts`, or nothing.
@@ -71,16 +85,14 @@ class ProcessLog:
         Raises:
             OSError: it could not be written.
         """
-        if seconds_now() >= self._until:
-            before, self._log = self._log, self._begun()
-            before.close()
         self._log.append(*parts)
 
     def _begun(self) -> AppendLog:
         now, writer = datetime.fromtimestamp(seconds_now(), UTC), f"{log_files.host()}-{os.getpid()}"
+        head = self._head()
         log = AppendLog(log_files.named(self._folder, writer, now))
-        if self._head:
-            log.append(self._head)
+        if head:
+            log.append(head)
         self._until = (now + log_files.LONGEST).timestamp()
         return log
 
@@ -103,13 +115,41 @@ class _Clock:
 
 
 class PredictionLog:
-    """What one server process answered."""
+    """What one server process answered; of personal features no more than its pseudonyms say.
 
-    def __init__(self, logs: Path, model: str, candidate: str, signature: Signature) -> None:
-        columns = {"numeric": signature.numeric, "categorical": signature.categorical}
-        head = orjson.dumps({"columns": columns, "output": signature.output.name})
-        self._log = ProcessLog(logs / "predictions" / model / candidate, head)
-        self._candidate, self._clock = candidate, _Clock()
+    `pseudonyms` is asked for the ones that hold when a file is begun; None: no feature is personal.
+    """
+
+    def __init__(
+        self,
+        logs: Path,
+        model: str,
+        candidate: str,
+        signature: Signature,
+        pseudonyms: Callable[[], Pseudonyms | None] = lambda: None,
+    ) -> None:
+        self._candidate, self._clock, self._signature = candidate, _Clock(), signature
+        self._pseudonyms = pseudonyms
+        self._redaction: Redaction | None = None
+        self._log = ProcessLog(logs / "predictions" / model / candidate, self._head)
+
+    def _head(self) -> bytes:
+        """The first line of a file."""
+        signature = self._signature
+        try:
+            hidden = self._pseudonyms()
+        except SevenfoldError as error:
+            raise OSError(str(error)) from error
+        if hidden:
+            from sevenfold.serving.redaction import Redaction  # reads requests as a server does
+
+            self._redaction = Redaction(signature, hidden)
+        kept = self._redaction.kept if self._redaction else signature
+        said: dict[str, Any] = {
+            "columns": {"numeric": kept.numeric, "categorical": kept.categorical},
+            "output": signature.output.name,
+        }
+        return orjson.dumps(said | ({"personal": self._redaction.hashed} if self._redaction else {}))
 
     def append(
         self,
@@ -134,8 +174,9 @@ class PredictionLog:
         Raises:
             OSError: the line could not be written.
         """
+        self._log.turn()
         now = self._clock()
-        head = {
+        head: dict[str, Any] = {
             "t": time.isoformat(timespec="milliseconds") if time else now,
             "w": now,
             "rid": request_id,
@@ -144,6 +185,8 @@ class PredictionLog:
             "p": prediction,
             "us": microseconds,
         }
+        if self._redaction:
+            head["personal"], request = self._redaction(request)
         about = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
         self._log.append(about[:-1], b',"request":', _one_line(request), b"}")  # the body is not copied
 
@@ -161,6 +204,7 @@ class FeedbackLog:
             OSError: the line could not be written.
         """
         line = {"w": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        self._log.turn()
         self._log.append(orjson.dumps(line | {"feedback": orjson.Fragment(_one_line(body))}))
 
 
@@ -183,7 +227,8 @@ def predictions(
     Columns: id (text; null where the caller gave none), time and wall (UTC; when it happened, when it was
     answered), request (x-request-id), row (its place in the request), arm, candidate, prediction,
     service_us (of the whole request), and the model's columns as they were asked (float32 and text, null
-    for missing). A request that the gateway tried twice on one candidate and arm counts once.
+    for missing), or their hashes if they are personal. A request that the gateway tried twice on one
+    candidate and arm counts once.
 
     Args:
         logs: the folder of all logs, `settings().logs`.
@@ -192,27 +237,27 @@ def predictions(
         start: no earlier than this, by the time of the event.
         end: before this.
     """
-    import pyarrow as pa
 
     seen: set[tuple[str, str, str]] = set()
     tables = [_prediction_table([], Signature((), ()))]
     for file in sorted((logs / "predictions" / model).glob(f"{candidate or '*'}/*.jsonl")):
         entries: list[dict[str, Any]] = []
-        signature = Signature((), ())
+        signature, personal = Signature((), ()), list[str]()
         for line in _lines(file):
             if line.startswith(b'{"columns":'):
                 said = orjson.loads(line)
                 names, output = said["columns"], Output(said.get("output", BINARY.output.name))
                 signature = Signature(tuple(names["numeric"]), tuple(names["categorical"]), output)
+                personal = said.get("personal", [])
             elif _within(line, start, end) and (entry := _parsed(line)) is not None:
                 key = (entry["rid"], entry["arm"], entry["candidate"])
                 if key not in seen:
                     seen.add(key)
                     entries.append(entry)
         if entries:
-            tables.append(_prediction_table(entries, signature))
+            tables.append(_prediction_table(entries, signature, personal))
     order = [(name, "ascending") for name in ("time", "request", "row")]
-    return pa.concat_tables(tables, promote_options="default").sort_by(order)
+    return together(tables).sort_by(order)
 
 
 def feedback(logs: Path, model: str, start: datetime | None = None, end: datetime | None = None) -> pa.Table:
@@ -274,7 +319,9 @@ def _utc() -> Any:
     return pa.timestamp("us", tz="UTC")
 
 
-def _prediction_table(entries: list[dict[str, Any]], signature: Signature) -> pa.Table:
+def _prediction_table(
+    entries: list[dict[str, Any]], signature: Signature, personal: Sequence[str] = ()
+) -> pa.Table:
     """The rows of the requests that one process answered."""
     import pyarrow as pa
 
@@ -306,4 +353,7 @@ def _prediction_table(entries: list[dict[str, Any]], signature: Signature) -> pa
         for index, name in enumerate(signature.categorical):
             texts = chain.from_iterable(request.categorical[index] for request in requests)
             columns[name] = pa.array(texts, type=pa.string())
+        for name in personal:
+            hashes = chain.from_iterable(entry["personal"][name] for entry in entries)
+            columns[name] = pa.array(hashes, type=pa.string())
     return pa.table(columns)

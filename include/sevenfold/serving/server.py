@@ -13,7 +13,8 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import uvloop
 
 from sevenfold.artifacts import open_artifacts
 from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
+from sevenfold.pseudonyms import Pseudonyms, pseudonyms
 from sevenfold.serving.admission import arm, require_admission
 from sevenfold.serving.app import ServingApp
 from sevenfold.serving.log import FeedbackLog, PredictionLog
@@ -61,15 +63,36 @@ def admitted_file(model: str, candidate_id: str, slot: str) -> Path:
     return open_artifacts(here.artifacts_url).get(candidate.model_digest)
 
 
-def application(model: str, candidate: str, slot: str, file: Path, logs: Path) -> ServingApp:
-    """The app that serves `file`, warmed up."""
+def hidden(model: str) -> Callable[[], Pseudonyms | None]:
+    """What logs keep of the model's personal features.
+
+    Raises:
+        SevenfoldError: nobody knows the model's rule, or its key is not safe.
+    """
+    from sevenfold.spec import load_spec
+
+    here = settings()
+    asked = partial(pseudonyms, load_spec(model, here.models), here.secrets)
+    asked()
+    return asked
+
+
+def application(
+    model: str,
+    candidate: str,
+    slot: str,
+    file: Path,
+    logs: Path,
+    personal: Callable[[], Pseudonyms | None] = lambda: None,
+) -> ServingApp:
+    """The app that serves `file`, warmed up; `personal` says what logs keep of personal features."""
     served = ServedModel(file)
     return ServingApp(
         model,
         candidate,
         arm(slot),
         served,
-        PredictionLog(logs, model, candidate, served.signature),
+        PredictionLog(logs, model, candidate, served.signature, personal),
         FeedbackLog(logs, model),
         Metrics(model, candidate, slot),
     )
@@ -138,7 +161,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         file = admitted_file(given.model, given.candidate, given.slot)
-        app = application(given.model, given.candidate, given.slot, file, given.log_dir or settings().logs)
+        logs = given.log_dir or settings().logs
+        app = application(given.model, given.candidate, given.slot, file, logs, hidden(given.model))
         print(f"serves {given.candidate} as {given.slot} on {given.host}:{given.port}", flush=True)
         serve(app, given.port, given.host, given.drain)
     except SevenfoldError as error:

@@ -19,7 +19,9 @@ from sevenfold.activity import Activity
 from sevenfold.artefact import Scorer
 from sevenfold.candidate import Candidate
 from sevenfold.measurement import Measurement
+from sevenfold.pseudonyms import pseudonyms, rotate
 from sevenfold.release import ReleaseRow
+from sevenfold.spec import Privacy
 from sevenfold.watch import Watch
 from sevenfold.weeks import Week, within
 
@@ -226,6 +228,37 @@ def test_errors_are_counted_where_the_callers_saw_them(live: Live) -> None:
     found = [one for one in live.store.measurements(f"{MODEL}/monitoring/r1") if one.metric == "error_rate"]
     of_week = {one.interval: one for one in found}[Week(TURN).key]
     assert (of_week.value, of_week.n, of_week.counts) == (0.1, 20, {"bad": 2, "n": 20})
+
+
+def test_of_personal_features_drift_sees_what_hashes_show_and_says_so(
+    live: Live, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = live.spec.model_copy(update={"privacy": Privacy(personal=("noise", "place"))})
+    monkeypatch.setattr(Activity, "spec", spec)
+    hidden = pseudonyms(spec, live.settings.secrets)
+    rows = between(ROWS, START, END)
+    turned = np.array([time >= TURN for time in rows["time"].to_pylist()])
+    place = pa.array(np.where(turned, "moor", np.array(rows["place"].to_pylist(), object)), pa.string())
+    score = live.score(live.champion, rows)
+    rows = rows.set_column(rows.column_names.index("place"), "place", place)
+    serve(live.settings.logs, spec, live.champion.id, rows, score, personal=hidden)
+    give_back(live.settings.logs, MODEL, LABELS)
+    found = live.run()
+    assert (
+        found["feature_psi", "place", LAST_WEEK].value
+        > found["feature_psi", "place", LAST_WEEK].counts["limit"]
+    )
+    assert found["rows", None, LAST_WEEK].value == 420 and ("log_loss", None, LAST_WEEK) in found
+    assert {key[1] for key in found if key[0] == "feature_psi"} == {"place"}
+    said = capsys.readouterr().out
+    assert "noise is personal" in said and "drift skips it" in said
+    assert "place is personal" in said and "drift sees how often equal values are, not what they are" in said
+    reference = Watch(live.step("drift")).reference(live.champion)
+    assert set(reference.numeric) == {"pull", "score"} and "moor" not in reference.model_dump_json()
+    rotate(live.settings.secrets)
+    found = live.run("after")
+    assert "another key of the pseudonyms: place" in capsys.readouterr().out
+    assert ("feature_psi", "place", LAST_WEEK) not in found
 
 
 def test_a_week_in_which_the_champion_began_is_not_judged(live: Live) -> None:

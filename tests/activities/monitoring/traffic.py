@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from sevenfold.pseudonyms import Pseudonyms
 from sevenfold.serving.log import FeedbackLog, PredictionLog
 from sevenfold.serving.protocol import Signature
 from sevenfold.spec import ModelSpec
@@ -27,9 +28,11 @@ def serve(
     arm: str = "champion",
     request: str = "r",
     named: bool = True,
+    personal: Pseudonyms | None = None,
 ) -> None:
     """Logs `rows` (id, time, features) as requests of 10 rows, each at its first row's time."""
-    log = PredictionLog(logs, spec.name, candidate, Signature(spec.numeric, spec.categorical))
+    signature = Signature(spec.numeric, spec.categorical)
+    log = PredictionLog(logs, spec.name, candidate, signature, lambda: personal)
     for start in range(0, rows.num_rows, BATCH):
         part = rows.slice(start, BATCH)
         numeric = [None if value != value else value for value in _values(part, spec.numeric)]

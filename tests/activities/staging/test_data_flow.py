@@ -13,7 +13,9 @@ from tests.activities.staging.real_gate import verdicts
 from activities.staging import data_flow
 from sevenfold.activity import Activity
 from sevenfold.artefact import Scorer
+from sevenfold.pseudonyms import pseudonyms
 from sevenfold.snapshot import snapshot
+from sevenfold.spec import Privacy
 from sevenfold.trace import newest_day
 
 METRICS = ("broken_hops", "feature_skew", "answer_skew")
@@ -58,7 +60,7 @@ def test_the_same_bytes_at_every_hop(live: LiveWorld, activity: Activity) -> Non
 
 def measured(activity: Activity, rows: pa.Table, logged: pa.Table) -> list[str]:
     hops = [data_flow.hop(name, activity.spec, of, None) for name, of in (("a", rows), ("b", logged))]
-    data_flow.measure(activity, hops, rows, logged)
+    data_flow.measure(activity, hops, rows, logged, None)
     return verdicts(activity, METRICS)
 
 
@@ -92,6 +94,28 @@ def test_one_answer_in_its_last_bit_is_found(activity: Activity, rows: pa.Table,
 
 def test_a_row_that_is_lost_is_found(activity: Activity, rows: pa.Table, logged: pa.Table) -> None:
     assert measured(activity, rows, logged.slice(1))[:2] == ["Failed", "Failed"]
+
+
+def test_hashes_of_personal_features_are_followed_as_values_are(
+    live: LiveWorld, activity: Activity, rows: pa.Table, logged: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = Privacy(personal=("noise", "place", "pull"), left_out=("pull",))
+    monkeypatch.setitem(activity.__dict__, "spec", activity.spec.model_copy(update={"privacy": rule}))
+    hidden = pseudonyms(activity.spec, live.settings.secrets)
+    kept = data_flow.as_logged(logged, hidden)
+    assert "pull" not in kept.column_names and kept["place"][0].as_py() != rows["place"][0].as_py()
+
+    def measured(logged: pa.Table) -> list[str]:
+        tables = (("a", data_flow.as_logged(rows, hidden)), ("b", logged))
+        hops = [data_flow.hop(name, activity.spec, of, None) for name, of in tables]
+        data_flow.measure(activity, hops, rows, logged, hidden)
+        return verdicts(activity, METRICS)
+
+    assert measured(kept) == GOOD
+    changed = logged.set_column(
+        logged.column_names.index("noise"), "noise", rows["noise"].take([1, *range(1, 60)])
+    )
+    assert measured(data_flow.as_logged(changed, hidden)) == ["Failed", "Failed", "Successful"]
 
 
 def test_a_hop_names_what_is_not_the_same(activity: Activity, rows: pa.Table) -> None:

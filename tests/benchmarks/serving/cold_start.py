@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.benchmarks.serving import network
 from tests.benchmarks.serving.servers import free
 from tests.sevenfold.evidence_world import MODEL, World, candidate
+from tests.toy import MODEL_YAML
 
 from sevenfold.artifacts import open_artifacts
 from sevenfold.cluster import Endpoint, ready
@@ -31,6 +32,9 @@ def measure() -> list[float]:
         proven = world.store.add_candidate(candidate("a").model_copy(update={"model_digest": digest}))
         for passed in before("production"):
             world.judged(proven, passed)
+        spec = Path(made) / "models" / MODEL / "model.yaml"
+        spec.parent.mkdir(parents=True)
+        spec.write_text(MODEL_YAML.replace("name: toy", f"name: {MODEL}"))
         return [start(Path(made), proven.id) for _ in range(TIMES)]
 
 
@@ -41,6 +45,7 @@ def start(home: Path, candidate_id: str) -> float:
     command = [*server, "--model", MODEL, "--candidate", candidate_id, "--port", str(port)]
     environment = {
         "SEVENFOLD_HOME": str(home),
+        "SEVENFOLD_MODELS": str(home / "models"),
         "PYTHONPATH": str(REPOSITORY / "include"),
         "OMP_NUM_THREADS": "1",
     }

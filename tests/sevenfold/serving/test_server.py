@@ -17,6 +17,7 @@ import pytest
 from tests.sevenfold.evidence_world import MODEL, World, candidate
 from tests.sevenfold.serving import tiny
 from tests.sevenfold.serving.local import gateway_port, wait
+from tests.toy import MODEL_YAML
 
 from sevenfold.artifacts import open_artifacts
 from sevenfold.candidate import Candidate
@@ -33,7 +34,10 @@ INFER = f"/v2/models/{MODEL}/infer"
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(home=tmp_path_factory.mktemp("home"))
+    folder = tmp_path_factory.mktemp("models") / MODEL
+    folder.mkdir()
+    (folder / "model.yaml").write_text(MODEL_YAML.replace("name: toy", f"name: {MODEL}"))
+    return Settings(home=tmp_path_factory.mktemp("home"), models=folder.parent)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +63,11 @@ def world(settings: Settings) -> World:
 
 def start(settings: Settings, made: Candidate, port: int, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "sevenfold.serving.server", "--model", MODEL, "--candidate", made.id]
-    environment = {"SEVENFOLD_HOME": str(settings.home), "PYTHONPATH": str(REPOSITORY / "include")}
+    environment = {
+        "SEVENFOLD_HOME": str(settings.home),
+        "SEVENFOLD_MODELS": str(settings.models),
+        "PYTHONPATH": str(REPOSITORY / "include"),
+    }
     return subprocess.Popen(
         [*command, "--port", str(port), *more], env=environment, stderr=subprocess.PIPE, text=True
     )
