@@ -7,7 +7,7 @@ UV := 0.13.9
 SEVENFOLD := PYTHONPATH=include:plugins $(BIN)/python -m sevenfold.cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status rollback resume new-model notebook test check format bench lock images hooks clean
+.PHONY: help demo up down status rollback resume new-model notebook test check format bench lock images compose hooks clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -69,6 +69,12 @@ images: ## build what has changed in docker/ and note which images run: REGISTRY
 	@$(PYTHON) docker/make $(ONLY) --builder "$(BUILDER)" --registry "$(REGISTRY)" --base "$(BASE)" --save "$(SAVE)" \
 		--pip-conf "$(PIP_CONF)" --flags "$(FLAGS)" --licenses "$(LICENSES)" \
 		$(if $(PUSH),--push) $(if $(SOURCE),--source "$(SOURCE)")
+
+compose: ## start everything with Docker Compose, and wait until it is well: images first (make images)
+	@$(PYTHON) docker/compose
+	@docker compose --file docker/compose.yaml up --detach --wait
+	@echo "Airflow: http://127.0.0.1:18080 (passwords: docker compose --file docker/compose.yaml exec scheduler cat" \
+		"/scratch/sevenfold/secrets/airflow.json), Grafana: http://127.0.0.1:13000 (admin, password in docker/.env)"
 
 hooks: ## let git run `make check` before every commit
 	@git config core.hooksPath .githooks

@@ -53,6 +53,26 @@ def rotate_pseudonyms() -> None:
         console.print(f"pseudonyms are made with {name}; {said}", markup=False)
 
 
+@app.command("cluster-secrets")
+def cluster_secrets(
+    database: Annotated[
+        str, typer.Option(help="the owner's URL; by default of the database that laptop-kind brings along")
+    ] = "",
+    mlflow_artifacts: Annotated[
+        str, typer.Option(help="where MLflow keeps its files")
+    ] = "s3://sevenfold/mlflow",
+) -> None:
+    """Print all Secrets of a cluster, for `kubectl apply --filename -`; passwords are made once, and kept."""
+    import yaml
+
+    from sevenfold import cluster_secrets as made
+    from sevenfold.settings import settings
+
+    with one_sentence():
+        found = made.cluster_secrets(settings().secrets, database or made.IN_CLUSTER, mlflow_artifacts)
+        print(yaml.safe_dump_all(found, sort_keys=False), end="")
+
+
 @app.command("cluster-secret")
 def cluster_secret(
     of: Annotated[str, typer.Argument(help="an environment, or airflow")],

@@ -9,7 +9,7 @@ candidate, whose answer no caller ever gets.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -18,10 +18,12 @@ from sqlalchemy import URL, Connection, text
 
 from sevenfold.database import Database, database_url
 from sevenfold.errors import SevenfoldError
-from sevenfold.secrets import private_folder, write_private
+from sevenfold.secrets import mounted, private_folder, write_private
 from sevenfold.tables import metadata, numbered, search_schema
 
 PREFIX = "sevenfold"
+NEIGHBOURS = ("airflow", "mlflow")
+"""Who else may have a database on the same server: each its own, of which it is the owner."""
 Columns = dict[str, tuple[str, ...]]
 
 READINGS = ("measurements", "reports", "audit")
@@ -94,7 +96,9 @@ ABOUT = {
 def grant_roles(database: Database, prefix: str = PREFIX, logins: Path | None = None) -> list[str]:
     """Makes the roles `<prefix>_<name>` with exactly their rights, in one transaction; returns their names.
 
-    With `logins` each may log in, and `logins/<name>` holds its URL, with a password made the first time.
+    With `logins` each may log in, and `logins/<name>` holds its URL, with a password made the first time; a
+    folder that is mounted, as a Secret is, stays as it is. If it holds URLs of neighbours as well, they get a
+    database each.
 
     Raises:
         NoRoles: this is SQLite.
@@ -104,7 +108,8 @@ def grant_roles(database: Database, prefix: str = PREFIX, logins: Path | None = 
         raise NoRoles(f"{database.name} has no roles: a file is whose it is; roles are for PostgreSQL.")
     database.require_prepared()
     names = {name: f"{prefix}_{name}" for name in RIGHTS}
-    passwords = {name: _password(logins / name) for name in RIGHTS} if logins else {}
+    passwords = _passwords(logins, RIGHTS) if logins else {}
+    neighbours = {name: url for name in NEIGHBOURS if logins and (url := _kept(logins / name))}
     with database.writing() as connection:
         for name, role in names.items():
             _role(connection, role)
@@ -114,9 +119,12 @@ def grant_roles(database: Database, prefix: str = PREFIX, logins: Path | None = 
                 connection.exec_driver_sql(statement)
         for statement in _row_by_row(connection, names):
             connection.exec_driver_sql(statement)
-    for name, password in passwords.items():
-        _keep(cast(Path, logins) / name, database.url.set(username=names[name], password=password))
-    return list(names.values())
+    if logins and not mounted(logins):
+        for name, password in passwords.items():
+            _keep(logins / name, database.url.set(username=names[name], password=password))
+    for url in neighbours.values():
+        _make_room(database, url)
+    return [*names.values(), *neighbours]
 
 
 def _role(connection: Connection, role: str) -> None:
@@ -189,10 +197,28 @@ def _which(table: str, name: str, rights: Rights) -> str:
     return f"{own} AND state = 'running'" if carries else own
 
 
-def _password(file: Path) -> str:
-    """The one that stands in the file already, else a new one."""
-    kept = database_url(file.read_text()).password if file.exists() else None
-    return kept or secrets.token_urlsafe(24)
+def _passwords(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Those that stand in the files already, else new ones; in a folder that is mounted none is made."""
+    kept = {name: url.password for name in names if (url := _kept(folder / name)) and url.password}
+    fresh = {} if mounted(folder) else {name: secrets.token_urlsafe(24) for name in names}
+    return fresh | kept
+
+
+def _kept(file: Path) -> URL | None:
+    return database_url(file.read_text().strip()) if file.is_file() else None
+
+
+def _make_room(database: Database, url: URL) -> None:
+    """A role and a database of its own, for which PostgreSQL wants no transaction."""
+    with database.writing() as connection:
+        _role(connection, str(url.username))
+        _let_in(connection, str(url.username), str(url.password))
+        connection.exec_driver_sql(f"GRANT {url.username} TO CURRENT_USER")  # who makes it an owner
+    with database.engine.connect() as connection:
+        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+        query = text("SELECT 1 FROM pg_database WHERE datname = :name")
+        if alone.scalar(query, {"name": url.database}) is None:
+            alone.exec_driver_sql(f"CREATE DATABASE {url.database} OWNER {url.username}")
 
 
 def _keep(file: Path, url: URL) -> None:

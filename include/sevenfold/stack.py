@@ -22,6 +22,7 @@ from sevenfold.airflow_client import AirflowClient
 from sevenfold.environments import ENVIRONMENTS
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import local_gateway
+from sevenfold.keys import GatewayKeys
 from sevenfold.secrets import airflow_passwords, private_folder
 from sevenfold.settings import REPOSITORY, Settings
 from sevenfold.spec import models
@@ -53,14 +54,13 @@ def up(settings: Settings, progress: Progress) -> None:
     Raises:
         CannotStart: a port is taken, the disk full, the state folder not ours, or a part did not come up.
     """
-    _prepare(settings)
+    prepare(settings)
     supervisor = Supervisor(settings.home)
     known = supervisor.status() if supervisor.running() else []
     running = {program.name for program in known if program.state in (RUNNING, STARTING)}
     parts = [program for program in programs(settings) if program.name not in running]
     for part in parts:
         _require_free_port(settings, part.name)
-    upgrade(settings.evidence_url)
     supervisor.start()
     for part in parts:
         progress(f"starting {part.name}")
@@ -159,8 +159,20 @@ def airflow(settings: Settings, user: str) -> AirflowClient:
     return AirflowClient(settings.airflow_url, user, airflow_passwords(settings.secrets)[user])
 
 
-def _prepare(settings: Settings) -> None:
-    """Makes the state folder, or makes sure that the one that is there is ours and can be written."""
+def prepare(settings: Settings) -> None:
+    """Makes folders, keys and tables, or makes sure that what is there is ours and of this version.
+
+    Raises:
+        CannotStart: the state folder is not ours, cannot be written, or its disk is full.
+        SevenfoldError: the database is of a later version, or cannot be reached.
+    """
+    _prepare_folder(settings)
+    airflow_passwords(settings.secrets)
+    GatewayKeys(settings.secrets).standing()
+    upgrade(settings.evidence_url)
+
+
+def _prepare_folder(settings: Settings) -> None:
     layout = settings.home / "layout"
     try:
         private_folder(settings.home)

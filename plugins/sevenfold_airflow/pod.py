@@ -418,9 +418,13 @@ AS_IN_AN_IMAGE = {
 """What the images in docker/ set: where the code is, one thread a process, no telemetry, no pickle."""
 
 
+OWN = ("SEVENFOLD_", "AWS_", "AZURE_", "GOOGLE_", "PG")
+"""What variables begin with that say where things are, and as whom object storage and PostgreSQL know us."""
+
+
 def local_environment() -> dict[str, str]:
-    """What an image would have set, and this worker's SEVENFOLD_* variables."""
-    own = {name: value for name, value in os.environ.items() if name.startswith("SEVENFOLD_")}
+    """What an image would have set, and this worker's own variables."""
+    own = {name: value for name, value in os.environ.items() if name.startswith(OWN)}
     return own | AS_IN_AN_IMAGE
 
 

@@ -25,6 +25,7 @@ from sevenfold.cluster import (
     Endpoint,
     Replica,
     ready,
+    targets,
     the_one,
 )
 from sevenfold.errors import NO_RETRY_HELPS
@@ -262,6 +263,7 @@ class LocalCluster:
             for one in kept
         ]
         write_private(self._file, json.dumps(entries, indent=1))
+        targets.write(self._settings.home / "targets", kept)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
