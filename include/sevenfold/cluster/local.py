@@ -25,9 +25,9 @@ from sevenfold.cluster import (
     Endpoint,
     Replica,
     ready,
-    targets,
     the_one,
 )
+from sevenfold.cluster.targets import write_targets
 from sevenfold.errors import NO_RETRY_HELPS
 from sevenfold.secrets import private_folder, write_private
 from sevenfold.serving.admission import LIVE, Evidence, arm, require_admission
@@ -263,7 +263,7 @@ class LocalCluster:
             for one in kept
         ]
         write_private(self._file, json.dumps(entries, indent=1))
-        targets.write(self._settings.home / "targets", kept)
+        write_targets(self._settings.home / "targets", kept)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
