@@ -24,8 +24,8 @@ down: ## stop everything; nothing is lost
 status: $(VENV)/ready ## what runs where, and what production serves
 	@$(SEVENFOLD) status
 
-rollback: $(VENV)/ready ## take a canary off, or without one go back to the champion before: MODEL=... REASON="..."
-	@$(SEVENFOLD) rollback "$(MODEL)" --reason "$(REASON)"
+rollback: $(VENV)/ready ## take a canary off, or without one go back to the champion before: MODEL=... REASON="..." [AGAIN=yes]
+	@$(SEVENFOLD) rollback "$(MODEL)" --reason "$(REASON)" $(if $(AGAIN),--again)
 
 resume: $(VENV)/ready ## let candidates be promoted again after a roll-back: MODEL=... REASON="..."
 	@$(SEVENFOLD) resume "$(MODEL)" --reason "$(REASON)"

@@ -3,7 +3,8 @@
 Trigger it with the form. Nothing is asked, judged or waited for. While a candidate answers callers (in a
 canary) it comes off within seconds, and the champion serves everything; otherwise all traffic goes back to
 the champion before. No candidate is promoted until a person says `make resume MODEL=<model> REASON="..."`. A
-run undoes one change, however often its task is tried; to go further back, trigger it again.
+run undoes one change, however often its task is tried. While promotion is on hold the newest change has been
+undone: to go further back, trigger it again and tick `again`.
 
 **Green**: what was before serves everything. **Red**: nothing was changed, the sentence in the log says
 why; with Airflow down or in doubt, `make rollback MODEL=<model> REASON="..."` does the same. **Pink**: never.

@@ -138,7 +138,11 @@ def promote(
 
 
 @app.command()
-def rollback(model: Model, reason: Reason) -> None:
+def rollback(
+    model: Model,
+    reason: Reason,
+    again: Annotated[bool, typer.Option("--again", help="further back, though promotion is on hold")] = False,
+) -> None:
     """Take a canary off, or without one go back to the champion before; also with Airflow down."""
     from sevenfold.cluster import open_cluster
     from sevenfold.going_back import go_back, tidy
@@ -147,7 +151,7 @@ def rollback(model: Model, reason: Reason) -> None:
 
     with one_sentence():
         spec, cluster = load_spec(model), open_cluster()
-        row = go_back(open_store(), cluster, model, by=me(), reason=reason, say=_tell)
+        row = go_back(open_store(), cluster, model, by=me(), reason=reason, again=again, say=_tell)
         tidy(cluster, model, row, spec.serving.replicas, _tell)
         _tell(f'no candidate is promoted until you say make resume MODEL={model} REASON="..."')
 

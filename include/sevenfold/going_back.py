@@ -5,22 +5,32 @@ change is the champion itself: all traffic goes back to the one before.
 
 The command line, the roll-back DAG and its retries all end here. The release row is changed first of all that
 callers notice, the router follows; what is slow (more replicas, the end of the bad ones) comes after.
+
+On hold the newest change has been undone already, by somebody else or by the first of two clicks: going back
+further is another decision, and has to be said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from sevenfold import release
 from sevenfold.cluster import Cluster, Deployed, Deployment
+from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import local_gateway
 from sevenfold.reconcile import reconcile
 from sevenfold.release_row import NothingBefore, ReleaseRow
 from sevenfold.serving.admission import LIVE
 from sevenfold.store import Store
 from sevenfold.tables import release_history
+
+
+class AlreadyBack(SevenfoldError):
+    """The newest change has been undone; nobody said that the one before it is to be undone as well."""
+
 
 Say = Callable[[str], None]
 
@@ -33,6 +43,7 @@ def go_back(
     by: str,
     reason: str,
     once: bool = False,
+    again: bool = False,
     say: Say = lambda line: None,
 ) -> ReleaseRow:
     """Undoes the newest change, and returns when callers meet what was before; holds further promotion.
@@ -40,9 +51,11 @@ def go_back(
     Args:
         by: who does it.
         once: `by` names one order, not a person: given again, after a kill, it rolls back no further.
+        again: go back to the champion before also when promotion is on hold.
         say: gets a line of progress.
 
     Raises:
+        AlreadyBack: promotion is on hold and no candidate answers callers: the newest change is undone.
         NothingBefore: there is no one to go back to.
         DeploymentFailed: whom to go back to cannot be started; the champion serves on.
         EvidenceLacking: the evidence of the one before was revoked or altered.
@@ -53,6 +66,13 @@ def go_back(
         tried = row.candidate if row.champion and row.share else None
         if tried:
             row = release.call_off(store, model, by=by, reason=reason)
+        elif row.held is not None and row.previous is not None and not again:
+            reconcile(store, model, local_gateway())
+            raise AlreadyBack(
+                f"{row.champion} serves everything, no candidate follows since "
+                f"{_held_since(store, model):%Y-%m-%d %H:%M} UTC ({row.held}): nothing was changed. "
+                f"To go back to {row.previous} as well, say again (AGAIN=yes with make, a tick in the form)."
+            )
         if not tried or row.champion == tried:  # it may have become champion in this very moment
             _take_back(store, cluster, row, by, reason, say)
     reconcile(store, model, local_gateway())
@@ -94,6 +114,17 @@ def _start_if_gone(cluster: Cluster, model: str, candidate: str, say: Say) -> No
 
 def _live(cluster: Cluster, model: str) -> list[Deployed]:
     return [deployed for slot in LIVE for deployed in cluster.deployments(model, slot)]
+
+
+def _held_since(store: Store, model: str) -> datetime:
+    """When promotion was put on hold."""
+    mine = release_history.c.model == model
+    free = select(func.max(release_history.c.generation)).where(mine, release_history.c.held.is_(None))
+    with store.reading() as connection:
+        last = connection.scalar(free) or 0
+        held = select(func.min(release_history.c.at)).where(mine, release_history.c.generation > last)
+        since: datetime = connection.execute(held).scalar_one()
+    return since
 
 
 def _done(store: Store, model: str, by: str) -> bool:

@@ -85,7 +85,13 @@ def roll_back_dag(spec: ModelSpec, story: str) -> Iterator[DAG]:
         title="Reason",
         description="What is wrong with what callers meet; kept with your name in the audit log",
     )
-    with _dag(spec, "roll_back", story, None, {"reason": why}) as dag:
+    again = Param(
+        False,
+        type="boolean",
+        title="Further back",
+        description="Go back to the champion before even if promotion is on hold: after another roll-back",
+    )
+    with _dag(spec, "roll_back", story, None, {"reason": why, "again": again}) as dag:
         yield dag
 
 
@@ -159,6 +165,7 @@ def go_back() -> PodOperator:
             *("--by", "{{ dag_run.triggering_user_name or 'somebody' }}"),
             # $(NAME) would be replaced by the cluster, with a variable that may be a secret
             *("--reason", "{{ params.reason | replace('$', '$$') }}"),
+            *("--again", "{{ 'yes' if params.again else 'no' }}"),
         ],
         labels={"model": model, "environment": "production", "activity": "go_back", "run": "{{ run_id }}"},
         container_resources=_resources(load_spec(model), "production", "go_back"),

@@ -78,7 +78,7 @@ def test_a_roll_back_waits_for_nothing_and_has_a_reason(bag: DagBag, model: str)
         "a load test takes all activities' slots"
     )
     assert dag.schedule is None
-    assert list(dag.params) == ["reason"]
+    assert list(dag.params) == ["reason", "again"]
     for wrong in ({}, {"reason": ""}, {"reason": None}):
         fresh = copy.deepcopy(dag.params)
         with pytest.raises(ValueError, match=r"reason|No value"):

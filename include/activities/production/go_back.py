@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--run", required=True, help="run id: the same one goes back once")
     parser.add_argument("--by", required=True, help="the person who asks for it")
     parser.add_argument("--reason", required=True)
+    parser.add_argument("--again", choices=("yes", "no"), default="no", help="also when promotion is on hold")
     given = parser.parse_args(arguments)
     try:
         if not given.reason.strip():
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
             by=f"{given.by}, run {given.run}",
             reason=given.reason,
             once=True,
+            again=given.again == "yes",
             say=_say,
         )
         _say(f"done {time.time() - psutil.Process().create_time():.1f} s after this pod began")

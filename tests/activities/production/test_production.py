@@ -132,8 +132,9 @@ def test_a_broken_challenger_is_off_at_once_and_rolled_back(
     release.release_hold(live.store, MODEL, "ann", "looked at")
 
 
-def go_back_in(live: LiveWorld, run: str) -> None:
-    go_back.main(["--model", MODEL, "--run", run, "--by", "ann", "--reason", "callers complain"])
+def go_back_in(live: LiveWorld, run: str, again: str = "no") -> None:
+    order = ["--model", MODEL, "--run", run, "--by", "ann", "--reason", "callers complain", "--again", again]
+    go_back.main(order)
 
 
 def test_a_person_goes_back_and_a_second_try_of_the_run_goes_no_further(live: LiveWorld) -> None:
@@ -172,13 +173,27 @@ def test_while_a_candidate_is_tried_it_comes_off_and_the_champion_stays(live: Li
     assert live.store.promotion(promotion.id).state == "superseded"
 
 
+def test_another_run_while_promotion_is_on_hold_goes_no_further(
+    live: LiveWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = release.row(live.store, MODEL)
+    with pytest.raises(SystemExit) as ended:
+        go_back_in(live, "r-second")
+    said = capsys.readouterr().err
+    assert ended.value.code == 64
+    assert f"{before.champion} serves everything, no candidate follows since 20" in said
+    assert "(callers complain): nothing was changed" in said and f"back to {before.previous} as well" in said
+    assert release.row(live.store, MODEL) == before
+    assert who_answers(live) == before.champion
+
+
 def test_whoever_traffic_goes_back_to_is_started_again_before_it_comes(live: LiveWorld) -> None:
     row = release.row(live.store, MODEL)
     assert row.previous is not None
     for deployed in open_cluster().deployments(MODEL):
         if deployed.candidate == row.previous:
             open_cluster().remove(MODEL, deployed.slot, deployed.candidate)
-    go_back_in(live, "r2")
+    go_back_in(live, "r2", again="yes")
     assert release.row(live.store, MODEL).champion == row.previous
     assert who_answers(live) == row.previous
 

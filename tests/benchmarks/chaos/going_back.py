@@ -28,7 +28,7 @@ def go_back(world: ChaosWorld, run: str, *, gone: bool) -> list[str]:
     load, admin = Load(world), stack.airflow(world.settings, "admin")
     load.start()
     time.sleep(1)
-    admin.trigger(f"{MODEL}.roll_back", {"reason": "callers complain"}, run)
+    admin.trigger(f"{MODEL}.roll_back", {"reason": "callers complain", "again": True}, run)
     until = time.monotonic() + LIMIT_S
     while time.monotonic() < until and release.row(world.store, MODEL).champion == before.champion:
         time.sleep(0.1)
