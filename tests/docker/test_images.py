@@ -71,7 +71,7 @@ def test_nothing_is_installed_twice(image: str) -> None:
 def test_an_image_stands_on_ours_and_runs_as_nobody_in_particular(image: str) -> None:
     text = (ROOT / "docker" / image / "Dockerfile").read_text()
     last = text.rpartition("\nFROM ")[2]
-    assert last.startswith("${BASE}" if image == "python" else ("${PYTHON}", "${COMMON}"))
+    assert last.startswith("${BASE}" if image == "python" else ("${PYTHON}", "${COMMON}", "${AIRFLOW}"))
     assert re.findall(r"^USER (.+)$", last, re.MULTILINE)[-1] == "10001:10001"
     assert "HOME=" not in last.replace("AIRFLOW_HOME=", "") or image == "python"
 
