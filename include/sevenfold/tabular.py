@@ -139,6 +139,9 @@ class Encoder:
 
     def code_columns(self, columns: Sequence[Sequence[str | None]], rows: int) -> NDArray[np.int64]:
         """The codes [rows, C] of C columns of texts, in the order of `categorical`: `codes` for a request."""
+        if rows == 1:
+            both = zip(self._lookups, columns, strict=True)
+            return np.array([[code_of(text) for code_of, (text,) in both]], np.int64)
         flat: list[int] = []
         for code_of, texts in zip(self._lookups, columns, strict=True):
             flat.extend(map(code_of, texts))

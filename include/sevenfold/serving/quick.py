@@ -7,6 +7,8 @@ the two readers against each other.
 
 from __future__ import annotations
 
+import math
+import struct
 from itertools import chain
 from typing import Annotated, Literal
 
@@ -16,6 +18,8 @@ from numpy.typing import NDArray
 
 from sevenfold.serving.protocol import MAX_ROWS, MAX_TEXT, BadRequest, Request, Signature, parse_time
 
+_LARGEST = float(np.finfo(np.float32).max)
+_Number = Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT)]
 
 
@@ -25,7 +29,7 @@ class _Tensor(msgspec.Struct, forbid_unknown_fields=True, gc=False, tag_field="n
 
 class _Numeric(_Tensor, tag="numeric"):
     datatype: Literal["FP32"]
-    data: list[list[float | None]]
+    data: list[list[_Number | None]]
 
 
 class _Categorical(_Tensor, tag="categorical"):
@@ -61,8 +65,10 @@ def read(body: bytes, signature: Signature) -> Request | None:
         return None
     if numbers.shape != (rows, len(signature.numeric)) or texts.shape != (rows, columns):
         return None
-    numeric, flat = _array(numbers), list(chain.from_iterable(texts.data))
-    if numeric is None or len(texts.data) != rows or any([len(row) != columns for row in texts.data]):
+    if len(texts.data) != rows or any([len(row) != columns for row in texts.data]):
+        return None
+    numeric = _array(numbers)
+    if numeric is None:
         return None
     ids, time = None, None
     if asked.parameters is not None:
@@ -74,7 +80,7 @@ def read(body: bytes, signature: Signature) -> Request | None:
                 time = parse_time(asked.parameters.time, "parameters.time")
             except BadRequest:
                 return None
-    return Request(asked.id, numeric, [flat[column::columns] for column in range(columns)], ids, time)
+    return Request(asked.id, numeric, [list(column) for column in zip(*texts.data, strict=True)], ids, time)
 
 
 def _both(tensors: list[_Numeric | _Categorical]) -> tuple[_Numeric | None, _Categorical | None]:
@@ -89,11 +95,13 @@ def _both(tensors: list[_Numeric | _Categorical]) -> tuple[_Numeric | None, _Cat
 
 
 def _array(tensor: _Numeric) -> NDArray[np.float32] | None:
+    """The values, packed at once: numpy would look at each in turn."""
+    rows, columns = tensor.shape
+    if len(tensor.data) != rows or any([len(row) != columns for row in tensor.data]):
+        return None
+    values, form = list(chain.from_iterable(tensor.data)), f"{rows * columns}f"
     try:
-        with np.errstate(over="ignore"):  # looked for below
-            values = np.array(tensor.data, np.float32)
-    except ValueError:  # rows of different lengths
-        return None
-    if values.shape != tensor.shape or np.count_nonzero(np.isinf(values)):
-        return None
-    return values
+        packed = struct.pack(form, *values)
+    except struct.error:  # some are missing
+        packed = struct.pack(form, *[math.nan if value is None else value for value in values])
+    return np.frombuffer(packed, np.float32).reshape(rows, columns)

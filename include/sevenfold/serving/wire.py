@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -197,8 +198,9 @@ class Connection(asyncio.Protocol):
             self._loop.call_later(LINGER_S, self._transport.close)
 
 
+@lru_cache
 def _path(url: bytes) -> str:
-    """The path of a request's address, decoded, without its query."""
+    """The path of a request's address, decoded, without its query; callers ask for few of them."""
     if not url.startswith(b"/"):  # as a proxy is asked: with scheme and host
         try:
             url = httptools.parse_url(url).path or b"/"

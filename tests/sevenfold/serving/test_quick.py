@@ -117,3 +117,12 @@ def test_bytes_changed_at_random_are_read_alike_or_left() -> None:
 def test_keys_given_twice_are_read_alike(twice: bytes) -> None:
     same(VALID.replace(b'"name": "numeric", ', b'"name": "numeric", ' + twice))
     same(VALID.replace(b'"name": "numeric", ', twice + b'"name": "numeric", '))
+
+
+@pytest.mark.parametrize(
+    "value", ["1e39", "3.4028235e38", "3.40282356e38", "3.4028236e38", "1e-46", "-1e999", "null"]
+)
+def test_one_row_is_rounded_and_bounded_as_many_are(value: str) -> None:
+    """One row takes a way of its own."""
+    one, two = (json.dumps(tiny.request(rows)).replace("0.5", value).encode() for rows in (1, 2))
+    assert same(one) == same(two)
