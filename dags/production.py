@@ -11,17 +11,23 @@ trigger `<model>.roll_back` or say `make rollback MODEL=<model> REASON="..."`. *
 a person; the champion serves.
 """
 
+from datetime import timedelta
+
 from airflow.sdk import TriggerRule
 
 from sevenfold_airflow import assets
 from sevenfold_airflow.rail import activity, admit, all_models, approve, environment_dag, gate, promote
 
+# while callers meet the candidate, who watches over it and who takes it off are never away for long
+AT_ONCE = {"retry_delay": timedelta(seconds=5), "retry_exponential_backoff": 0}
+
 for spec in all_models():
     with environment_dag(spec, "production", __doc__, assets.promoted(spec.name, "preproduction")):
         verdict = gate()
         # the gate's steps end it: labels of real-time traffic take days, in which machines may come and go
-        canary = activity("canary", execution_timeout=None, retries=10)
+        canary = activity("canary", execution_timeout=None, retries=30, **AT_ONCE)
         admit() >> approve() >> activity("serve") >> canary >> activity("sla") >> verdict
         take_over = activity("take_over")
         verdict >> take_over >> promote()
-        [verdict, take_over] >> activity("roll_back", trigger_rule=TriggerRule.ONE_FAILED)
+        roll_back = activity("roll_back", trigger_rule=TriggerRule.ONE_FAILED, retries=10, **AT_ONCE)
+        [verdict, take_over] >> roll_back

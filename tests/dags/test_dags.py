@@ -126,7 +126,7 @@ def test_house_rules_of_a_dag(bag: DagBag, dag_id: str) -> None:
     for task in dag.tasks:
         if isinstance(task, PodOperator):
             lasts_for_days = (dag_id.split(".")[1], task.task_id) == ("production", "canary")
-            assert task.retries == (10 if lasts_for_days else 2)
+            assert task.retries >= 2
             assert task.execution_timeout == (None if lasts_for_days else timedelta(hours=2))
             assert task.pool == "activities"
             assert set(task.labels) == {"model", "environment", "activity", "run"}
@@ -139,6 +139,17 @@ def test_a_roll_back_runs_when_the_gate_or_the_take_over_fails(bag: DagBag) -> N
     for model in MODELS:
         task = bag.dags[f"{model}.production"].get_task("roll_back")
         assert (task.trigger_rule, task.upstream_task_ids) == ("one_failed", {"gate", "take_over"})
+
+
+def test_who_watches_over_a_live_candidate_or_takes_it_off_is_soon_back(bag: DagBag) -> None:
+    for model in MODELS:
+        for name in ("canary", "roll_back"):
+            task = bag.dags[f"{model}.production"].get_task(name)
+            assert task.retries >= 10
+            assert task.retry_delay == timedelta(seconds=5)
+            assert (
+                not task.retry_exponential_backoff
+            )  # the fifth try would come five minutes after the fourth
 
 
 @pytest.mark.parametrize("dag_id", DAGS)
