@@ -35,7 +35,6 @@ class ServedModel:
             BadModel: the file is no ONNX model, or does not answer as a model of ours.
             BadColumns: the file does not say what its columns are.
         """
-        ort.disable_telemetry_events()
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only

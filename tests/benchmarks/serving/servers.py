@@ -225,6 +225,7 @@ def _numbers(said: Any) -> Iterator[float]:
 def _environment(python: Path, folder: Path) -> dict[str, str]:
     paths = f"{REPOSITORY / 'include'}:{REPOSITORY}:{HERE / 'peers'}"
     quiet = {"DO_NOT_TRACK": "true", "BENTOML_DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    quiet |= {"ORT_DISABLE_TELEMETRY": "1"}
     ours = {"SEVENFOLD_HOME": str(folder), "PEER_MODEL": _model(folder), "OMP_NUM_THREADS": "1"}
     programs = f"{python.parent}:{os.environ['PATH']}"  # mlflow starts the uvicorn that it finds there
     return {**os.environ, **quiet, **ours, "PYTHONPATH": paths, "PATH": programs}

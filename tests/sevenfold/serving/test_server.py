@@ -190,6 +190,17 @@ def test_a_model_that_cannot_answer_is_found_out_before_it_is_ready(tmp_path: Pa
         server.application("tiny", tiny.CANDIDATE, "testing", file, tmp_path)
 
 
+def test_a_model_that_is_loaded_tells_nobody(tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry begins with a device id below the home folder."""
+    file, home = tiny.write(tmp_path / "tiny.onnx"), tmp_path / "home"
+    home.mkdir()
+    code = "import sys, pathlib; from sevenfold.serving.model import ServedModel; "
+    code += "ServedModel(pathlib.Path(sys.argv[1]))"
+    environment = {"HOME": str(home), "PYTHONPATH": str(REPOSITORY / "include"), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code, str(file)], env=environment, check=True)
+    assert list(home.iterdir()) == []
+
+
 def test_a_taken_port_is_told_and_may_be_tried_again(settings: Settings, proven: Candidate) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
