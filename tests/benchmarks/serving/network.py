@@ -63,4 +63,5 @@ if __name__ == "__main__":
     from sevenfold.settings import settings
 
     server.admitted_file = lambda model, candidate, slot: settings().home / f"{candidate}.onnx"
+    server.hidden = lambda model: lambda: None
     server.main(sys.argv[1:])
