@@ -1,6 +1,6 @@
 """Each image has what its programs really use: an activity runs to its end as if nothing else were installed.
 
-What a function imports, reads or starts only when it is called shows here and in no import. An activity of each
+What a function imports, reads or starts only when it is called shows here, in no import. An activity of each
 image, a cheap one: pods run all of them.
 """
 
