@@ -1,7 +1,9 @@
 """The conclusion of a promotion: analysis, signed statement, audit line and end, all in one transaction.
 
-A process killed at any point leaves all of it or nothing, and the next try writes it. A production promotion
-is concluded here too, but ends only with the change of the release row (see release.settle).
+A process killed at any point leaves all of it or nothing, and the next try writes it. A candidate that did
+not pass production is off callers with the same transaction, and one that was proven bad leaves a hold:
+neither waits for a task that may be killed or marked as done. One that passed ends with the change of the
+release row that makes it champion (see release.promote).
 """
 
 from __future__ import annotations
@@ -56,9 +58,11 @@ def conclude(store: Store, promotion_id: str, analysis: AnalysisRun, key: Signer
             lifted = find_override(connection, store.people, promotion, analysis, now)
         if promotion.candidate is not None:
             _state(connection, key or store.keys.signer, promotion, analysis, digest, lifted, now)
-        if promotion.environment != "production":
-            state = "promoted" if lifted else END_OF[verdict]
-            finish(connection, PromotionEnd(promotion_id, state, verdict, _outcome(analysis, lifted)), "gate")
+        state = "promoted" if lifted else END_OF[verdict]
+        live = promotion.environment == "production"
+        if not live or state != "promoted":
+            end = PromotionEnd(promotion_id, state, verdict, _outcome(analysis, lifted))
+            finish(connection, end, "gate", hold=live and verdict == "Failed")
         return find_promotion(connection, promotion_id)
 
 

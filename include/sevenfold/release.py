@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from sevenfold import audit
 from sevenfold.errors import SevenfoldError
 from sevenfold.evidence import EvidenceLacking, last_statement
-from sevenfold.promotion import END_OF, End, Promotion, PromotionEnd, PromotionEnded
+from sevenfold.promotion import END_OF, Promotion, PromotionEnd, PromotionEnded
 from sevenfold.release_law import require_lawful, require_running, unspoilt
 from sevenfold.release_row import (
     NotClaimed,
@@ -139,10 +139,14 @@ def promote(store: Store, promotion_id: str, by: str) -> ReleaseRow:
         return row(store, promotion.model)
 
 
-def withdraw(store: Store, promotion_id: str, by: str, state: End, verdict: str, reason: str) -> ReleaseRow:
-    """Takes the candidate off, leaves the champion as it is, and ends the promotion, in one transaction."""
+def withdraw(store: Store, promotion_id: str, by: str, verdict: str, reason: str) -> ReleaseRow:
+    """Takes the candidate off, leaves the champion as it is, and ends the promotion, in one transaction.
+
+    One that has ended changes nothing. Failed leaves a hold.
+    """
     with store.writing() as connection:
-        finish(connection, PromotionEnd(promotion_id, state, verdict, reason), by)
+        end = PromotionEnd(promotion_id, END_OF[verdict], verdict, reason)
+        finish(connection, end, by, hold=verdict == "Failed")
         return find_row(connection, find_promotion(connection, promotion_id).model)
 
 
@@ -161,7 +165,7 @@ def settle(store: Store, promotion_id: str, by: str) -> ReleaseRow:
         result, verdict, reason = _judged(connection, promotion_id)
     if result == "PASSED":
         return _promote_unless_ended(store, promotion, by)
-    return withdraw(store, promotion_id, by, END_OF[verdict], verdict, reason)
+    return withdraw(store, promotion_id, by, verdict, reason)
 
 
 def roll_back(store: Store, model: str, by: str, reason: str, champion: str | None = None) -> ReleaseRow:
@@ -251,14 +255,20 @@ def find_row(connection: Connection, model: str) -> ReleaseRow:
     return ReleaseRow(**found) if found else ReleaseRow(model)
 
 
-def finish(connection: Connection, end: PromotionEnd, by: str) -> bool:
-    """Ends a promotion and takes its candidate off the row; False when it had ended before."""
+def finish(connection: Connection, end: PromotionEnd, by: str, hold: bool = False) -> bool:
+    """Ends a promotion and takes its candidate off the row; False when it had ended before.
+
+    With `hold` nothing is promoted afterwards until a person says so; the first reason stays.
+    """
     promotion = find_promotion(connection, end.promotion)
     if promotion.state != "running":
         return False
     now = find_row(connection, promotion.model)
-    if now.promotion == end.promotion:
-        _swap(connection, now, vacated(now, end.promotion), by, end.reason, None)
+    after = vacated(now, end.promotion)
+    if hold and now.held is None:
+        after = replace(after, held=end.reason)
+    if after != now:
+        _swap(connection, now, after, by, end.reason, None)
     mark = {
         "state": end.state,
         "verdict": end.verdict,

@@ -65,7 +65,10 @@ class GateSensor(BaseSensorOperator):
             return self._act_on(self._conclude(store, promotion, analysis))
 
     def _conclude(self, store: Store, promotion: Promotion, analysis: AnalysisRun) -> Promotion:
-        """Writes analysis, signed statement and end; a candidate that is live and did not pass comes off."""
+        """Writes analysis, signed statement and end; a candidate that is live and did not pass comes off.
+
+        What it says of a candidate that passed may have been taken back meanwhile: then that comes off too.
+        """
         promotion = conclude(store, promotion.id, analysis)
         if promotion.state == "running" and not _passed(store, promotion):
             release.settle(store, promotion.id, by="gate")

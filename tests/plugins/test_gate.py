@@ -302,6 +302,27 @@ def test_a_candidate_that_fails_live_comes_off_with_the_verdict(world: World) ->
     row = release.row(world.store, "toy")
     assert (row.candidate, row.share, row.champion) == (None, 0.0, None)
     assert state(world, "production") == ("refused", "Failed")
+    assert row.held == world.store.promotion(promotion.id).outcome, "whether or not roll_back ever runs"
+
+
+def test_a_gate_that_is_killed_after_its_verdict_has_taken_the_candidate_off(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Verdict, end, candidate off and hold are one transaction: there is no moment between."""
+    from sevenfold import release
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    _, promotion = on_trial(world)
+    world.measure(promotion, 0.9)
+    monkeypatch.setattr(release, "settle", killed)
+    monkeypatch.setattr(GateSensor, "_act_on", killed)
+    with pytest.raises(KeyboardInterrupt):
+        gate("production")
+    row = release.row(world.store, "toy")
+    assert (row.candidate, row.share) == (None, 0.0) and row.held
+    assert state(world, "production") == ("refused", "Failed")
 
 
 def test_one_that_passes_becomes_champion_when_it_is_promoted(world: World) -> None:

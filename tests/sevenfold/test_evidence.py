@@ -216,7 +216,7 @@ def test_an_approval_of_another_run_is_no_approval_of_this_one(world: World) -> 
     first = world.begin(made, "production", "first")
     record_approval(world.store, first.id, APPROVER, "looks good")
     release.claim(world.store, first.id, OPERATOR)
-    release.withdraw(world.store, first.id, OPERATOR, "held", "Inconclusive", "too few answers")
+    release.withdraw(world.store, first.id, OPERATOR, "Inconclusive", "too few answers")
     second = world.begin(made, "production", "second")
     with pytest.raises(EvidenceLacking, match=f"No person has approved .* in promotion {second.id}"):
         release.claim(world.store, second.id, OPERATOR)

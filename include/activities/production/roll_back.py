@@ -1,8 +1,9 @@
 """Takes a candidate off live traffic, at once: the release row first, the router next, its replicas last.
 
-After its gate, or a task before it, has failed, a promotion's candidate is withdrawn. After one that was
-proven bad nothing more is promoted until a person releases the hold. Done twice it changes nothing. (A
-champion is taken back by a person: see dags/roll_back.py.)
+A candidate that its gate did not pass is off the release row with the verdict, and one that was proven bad
+leaves a hold there (see sevenfold.conclude): should this task be killed or marked as done, the router follows
+a moment later all the same. It hurries that, does the same where a task before the gate has failed, and ends
+the replicas. Done twice it changes nothing. (A champion is taken back by a person: see dags/roll_back.py.)
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from sevenfold.activity import Activity, run
 from sevenfold.cluster import open_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import local_gateway
-from sevenfold.promotion import END_OF
 from sevenfold.reconcile import reconcile
 from sevenfold.serving.admission import LIVE
 from sevenfold.verdict import Verdict
@@ -41,10 +41,7 @@ def _withdraw(activity: Activity) -> release.ReleaseRow:
     reason = analyses[-1].reason if analyses else "a task failed before the gate could judge"
     if verdict is Verdict.SUCCESSFUL:
         verdict, reason = Verdict.ERROR, "its gate had passed it, but it could not take over"
-    row = release.withdraw(store, promotion.id, BY, END_OF[verdict], str(verdict), reason)
-    if verdict is Verdict.FAILED and row.champion != promotion.candidate:
-        row = release.hold(store, promotion.model, BY, reason)
-    return row
+    return release.withdraw(store, promotion.id, BY, str(verdict), reason)
 
 
 def remove(activity: Activity, bad: str, row: release.ReleaseRow) -> None:

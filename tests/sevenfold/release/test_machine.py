@@ -129,6 +129,11 @@ class Life(RuleBasedStateMachine):
             release.settle(self.store, promotion.id, OPERATOR)
             if again:
                 release.settle(self.store, promotion.id, OPERATOR)
+        ended = self.store.promotion(promotion.id)
+        if (ended.state, ended.verdict) == ("refused", "Failed"):
+            row = release.row(self.store, MODEL)
+            assert row.promotion != promotion.id, "proven bad, and callers meet it"
+            assert row.held is not None, "proven bad, and the next one may come"
 
     @precondition(lambda self: self.before.champion)
     @rule(repeat=st.booleans())
