@@ -14,11 +14,11 @@ from tests.manifests.test_objects import dangling
 from tests.manifests.test_reachability import ends
 from tests.manifests.test_rights import MATRIX
 
-WHO = "production/production preproduction/preproduction | production"
+WHO = "production/production preproduction/preproduction production/reconciler | production"
 ROUTERS = f"""
-{WHO} | gateway.networking.k8s.io/httproutes | get create patch
-{WHO} | gateway.envoyproxy.io/securitypolicies | get create patch delete
-{WHO} | gateway.envoyproxy.io/backendtrafficpolicies | get create patch delete
+{WHO} | gateway.networking.k8s.io/httproutes | get create update
+{WHO} | gateway.envoyproxy.io/securitypolicies | get create update delete
+{WHO} | gateway.envoyproxy.io/backendtrafficpolicies | get create update delete
 """
 
 
