@@ -24,16 +24,30 @@ EVERY_S = 10.0
 
 
 class Watchman:
-    """Follows the public route of one model; `replicas` says where its replicas are now."""
+    """Follows the public route of one model; `replicas` says where its replicas are now.
+
+    One who takes over from another `at` a moment reads back the window before it. Lines that could not be
+    logged stand in no log: while an alert tells of them, as many are taken to be lost at that moment.
+    """
 
     def __init__(
-        self, store: Store, settings: Settings, model: str, replicas: Callable[[], Iterable[Endpoint]]
+        self,
+        store: Store,
+        settings: Settings,
+        model: str,
+        replicas: Callable[[], Iterable[Endpoint]],
+        at: datetime | None = None,
     ) -> None:
         self._store, self._settings, self._model, self._replicas = store, settings, model, replicas
-        self._log = AccessLog(settings.logs, model, refused=True)
+        since = at - service_alarm.WINDOW if at else None
+        self._log = AccessLog(settings.logs, model, refused=True, since=since)
         self._answers: list[Answer] = []
         self._total: float | None = None
-        self._lost: list[tuple[datetime, float]] = []
+        self._lost: list[tuple[datetime, float]] = [
+            (at, alert.value or 0.0)
+            for alert in (store.open_alerts(model) if at else ())
+            if at and alert.kind == service_alarm.UNLOGGED
+        ]
 
     def look(self, now: datetime) -> list[str]:
         """One look at the window that ends now; returns the reasons of what is open."""
@@ -78,7 +92,10 @@ def main() -> None:
     said: dict[str, object] = {}
     while not stop.wait(EVERY_S):
         for model in models(here.models):
-            one = watched.setdefault(model, Watchman(store, here, model, partial(live_replicas, model)))
+            if model not in watched:
+                replicas = partial(live_replicas, model)
+                watched[model] = Watchman(store, here, model, replicas, datetime.now(UTC))
+            one = watched[model]
             try:
                 found: object = one.look(datetime.now(UTC))
             except SevenfoldError as error:

@@ -124,6 +124,30 @@ def test_answers_that_were_not_logged_stay_an_alert_for_the_whole_window(
     assert look(timedelta(seconds=11) + service_alarm.WINDOW) == []
 
 
+def test_a_watchman_who_takes_over_knows_the_last_window_and_what_is_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = iter([0.0, 7.0, 7.0, 7.0, 7.0])
+    monkeypatch.setattr(service_alarm, "lost_lines", lambda ports: next(lost))
+    log = world.settings.logs / answers.FOLDER / "here.a.jsonl"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    world.store.set_clock(MODEL, NOW)
+    first = Watchman(world.store, world.settings, MODEL, list)
+    first.look(NOW)
+    write(log, line(NOW, 503), 60)
+    told = first.look(NOW)
+    assert len(told) == 2 and "60 of 60" in told[0] and "7 answers" in told[1]
+    write(log, line(NOW - timedelta(hours=1), 503), 900)
+    write(log, line(NOW + timedelta(seconds=5), 200), 30)
+    later = NOW + timedelta(seconds=10)
+    forgetful = Watchman(world.store, world.settings, MODEL, list, later)
+    assert forgetful.look(later) == told, "nothing is over because somebody else looks"
+    assert forgetful.read() == 90, "the window, and nothing of before it"
+    write(log, line(later + service_alarm.WINDOW, 200), 30)
+    assert forgetful.look(later + service_alarm.WINDOW + timedelta(seconds=1)) == []
+
+
 def line(
     at: datetime, status: int, path: str = f"/v2/models/{MODEL}/infer", cluster: str | None = "c.live"
 ) -> str:
