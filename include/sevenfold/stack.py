@@ -22,6 +22,7 @@ from sevenfold.airflow_client import AirflowClient
 from sevenfold.environments import ENVIRONMENTS
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import local_gateway
+from sevenfold.gateway.local import is_loopback
 from sevenfold.keys import GatewayKeys
 from sevenfold.secrets import airflow_passwords, private_folder
 from sevenfold.settings import REPOSITORY, Settings
@@ -52,8 +53,10 @@ def up(settings: Settings, progress: Progress) -> None:
     """Starts what does not run yet, and returns when everything answers.
 
     Raises:
-        CannotStart: a port is taken, the disk full, the state folder not ours, or a part did not come up.
+        CannotStart: a port is taken, the disk full, the state folder not ours, or a part did not come up; or
+            what signs in nobody, or over no TLS, would listen to a network.
     """
+    _require_loopback(settings)
     prepare(settings)
     supervisor = Supervisor(settings.home)
     known = supervisor.status() if supervisor.running() else []
@@ -192,6 +195,18 @@ def _prepare_folder(settings: Settings) -> None:
             f"only {free >> 20:,} MiB are free where {settings.home} lies, {FREE_BYTES >> 20:,} MiB are "
             "needed: free some, or set SEVENFOLD_HOME to a folder on another disk"
         )
+
+
+def _require_loopback(settings: Settings) -> None:
+    """Airflow's passwords would travel readable, and MLflow asks for none. (The gateway has its own TLS.)"""
+    for part, url in (("airflow", settings.airflow_url), ("mlflow", settings.mlflow_url)):
+        address = urlsplit(url)
+        if address.scheme != "http" or not is_loopback(address.hostname or ""):
+            raise CannotStart(
+                f"{part} listens here without TLS and cannot be reached at {url}: set "
+                f"SEVENFOLD_{part.upper()}_URL to an http address of 127.0.0.1, and put a proxy with TLS and "
+                "a sign-in before it"
+            )
 
 
 def _require_free_port(settings: Settings, part: str) -> None:

@@ -19,8 +19,8 @@ def here(tmp_path: Path) -> Settings:
 
 
 def test_the_state_folder_is_private_and_says_its_layout(here: Settings) -> None:
-    stack._prepare(here)
-    stack._prepare(here)
+    stack.prepare(here)
+    stack.prepare(here)
     assert here.home.stat().st_mode & 0o777 == 0o700
     assert (here.home / "layout").read_text() == stack.LAYOUT
 
@@ -29,19 +29,19 @@ def test_a_folder_of_another_version_is_left_alone(here: Settings) -> None:
     here.home.mkdir()
     (here.home / "layout").write_text("0")
     with pytest.raises(stack.CannotStart, match="has layout 0, this version needs 1: move it away"):
-        stack._prepare(here)
+        stack.prepare(here)
 
 
 def test_a_state_folder_that_is_a_file_is_said(here: Settings) -> None:
     here.home.write_text("")
     with pytest.raises(stack.CannotStart, match="cannot be used"):
-        stack._prepare(here)
+        stack.prepare(here)
 
 
 def test_a_full_disk_is_said_before_anything_starts(here: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100 << 20))
     with pytest.raises(stack.CannotStart, match="only 100 MiB are free"):
-        stack._prepare(here)
+        stack.prepare(here)
 
 
 @pytest.mark.parametrize("part", ["airflow", "mlflow", "gateway"])
@@ -55,12 +55,28 @@ def test_a_taken_port_names_who_wanted_it_and_what_to_do(tmp_path: Path, part: s
             stack._require_free_port(here, part)
 
 
+@pytest.mark.parametrize("part", ["airflow", "mlflow"])
+@pytest.mark.parametrize(
+    "url", ["http://0.0.0.0:15555", "https://models.example.org", "http://[::]:15555", "http:"]
+)
+def test_what_has_no_tls_listens_to_no_network(
+    here: Settings, part: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "Supervisor", lambda home: pytest.fail("something was started"))
+    open_to_all = here.model_copy(update={f"{part}_url": url})
+    with pytest.raises(
+        stack.CannotStart, match=f"{part} listens here without TLS.*SEVENFOLD_{part.upper()}_URL"
+    ):
+        stack.up(open_to_all, print)
+    assert not here.home.exists()
+
+
 def test_everything_listens_on_loopback_with_telemetry_off(
     here: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sevenfold.settings.settings", lambda: here)
     monkeypatch.setattr("sevenfold.stack.local_gateway", lambda: SimpleNamespace(program=lambda: None))
-    stack._prepare(here)
+    stack.prepare(here)
     programs = [program for program in stack.programs(here) if program is not None]
     assert {program.name for program in programs} == {"airflow", "mlflow", "reconciler", "watchman"}
     for program in programs:

@@ -216,7 +216,7 @@ def _tls(settings: Settings) -> Tls | None:
                 "and SEVENFOLD_GATEWAY_KEY to PEM files that are there"
             )
         return Tls(chain.absolute(), key.absolute())
-    if not _is_loopback(address.hostname or "127.0.0.1"):
+    if not is_loopback(address.hostname or "127.0.0.1"):
         raise Unencrypted(
             f"keys for {settings.gateway_url} would travel readable: give it https and a certificate, "
             "or bind it to 127.0.0.1"
@@ -224,7 +224,8 @@ def _tls(settings: Settings) -> Tls | None:
     return None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches `host`, a name or an address."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
