@@ -107,6 +107,15 @@ def test_storage_that_lets_nobody_in_says_so_in_one_sentence(
         open_artifacts("hdfs://x/y", tmp_path / "cache").put(MODEL)
 
 
+def test_mlflow_keeps_its_files_there_by_the_same_variables(s3: str, tmp_path: Path) -> None:
+    """What `mlflow server --artifacts-destination s3://...` does with what it is sent."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    (tmp_path / "model.onnx").write_bytes(MODEL)
+    get_artifact_repository(f"{s3}/mlflow").log_artifact(str(tmp_path / "model.onnx"), "model")
+    assert open_artifacts(s3, tmp_path / "cache").read("mlflow/model/model.onnx") == MODEL
+
+
 def test_a_report_lies_where_its_promotion_says(artifacts: ArtifactStore) -> None:
     path, digest = artifacts.put_report(Where(), "drift", "drift.html", "<p>calm</p>")
     assert path == "reports/coin/testing/manual__2026-11-23T18:00:00+00:00/drift/drift.html"
