@@ -73,9 +73,10 @@ def move_evidence(
 
 LEFT = """\
 not moved, for it is no evidence:
-  keys, without which nobody believes the evidence: sevenfold cluster-secret NAMESPACE makes a Secret of them
+  keys, without which nobody believes the evidence: sevenfold cluster-secrets takes them along
   {home}/mlflow: experiments and the registry of MLflow; a candidate serves without them, by its digest
-  {data}: snapshots, checkpoints and searches; {logs}: predictions. Copy both into the volumes of that name
+  {data}: snapshots and searches, which are made again by who needs them
+  {logs}: predictions; copy them into the volume of logs if monitoring is to know the past
 from now on, set SEVENFOLD_EVIDENCE_URL (and SEVENFOLD_ARTIFACTS_URL) for whoever writes"""
 
 

@@ -203,7 +203,7 @@ def test_killed_anywhere_it_is_simply_made_again(laptop: World, empty: str, s3: 
         assert any(count(target).values()) == (line == "nowhere")
     assert verify(target, artifacts=there) == []
     assert "0 of them came now" in ended.stdout
-    assert "sevenfold cluster-secret" in ended.stdout
+    assert "sevenfold cluster-secrets" in ended.stdout
 
 
 KILLED = """
