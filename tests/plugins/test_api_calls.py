@@ -118,6 +118,23 @@ def after(seconds: float, work: Any) -> None:
     threading.Timer(seconds, work).start()
 
 
+def when(holds: Callable[[], Any], work: Any, seconds: float = 20) -> None:
+    """Does something from outside as soon as it can be done."""
+
+    def wait() -> None:
+        until = time.monotonic() + seconds
+        while not holds() and time.monotonic() < until:
+            time.sleep(0.05)
+        work()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def running(server: ApiServer) -> bool:
+    """Whether a pod runs now."""
+    return any(pod["status"]["phase"] == "Running" for pod in server.pods().values())
+
+
 @WAITING
 def test_a_pod_runs_is_logged_and_deleted(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str], deferrable: bool
@@ -186,7 +203,7 @@ def test_a_volume_that_cannot_be_mounted_is_found_among_the_events(
     server.lives = [Life(waiting=("ContainerCreating", ""))]
     task = Task(server, monkeypatch, deferrable=True, start_seconds=1)
     said = 'MountVolume.SetUp failed for volume "data": no such share'
-    after(0.6, lambda: [server.warn(name, "FailedMount", said) for name in server.pods()])
+    when(server.pods, lambda: [server.warn(name, "FailedMount", said) for name in server.pods()])
     with pytest.raises(
         AirflowException, match=r"did not start \(FailedMount: MountVolume.SetUp failed .* share\)"
     ):
@@ -203,7 +220,12 @@ def test_a_creation_that_is_not_answered_makes_one_pod(
     server.lives = [Life(holds=True)]
     task = Task(server, monkeypatch, deferrable)
     seen: list[int] = []
-    after(1.5, lambda: (seen.append(len(server.pods())), server.lives[0].goes_on.set()))
+
+    def look() -> None:
+        seen.append(len(server.pods()))
+        server.lives[0].goes_on.set()
+
+    when(lambda: running(server), lambda: after(0.5, look))
     task.run()
     assert seen == [1], "one pod, whatever became of the answers"
     assert server.count("POST", "/pods$") == 3 if not after_it_was_done else 2
@@ -242,7 +264,7 @@ def test_questions_that_fail_for_a_while_change_nothing(
         Fault("GET", r"/pods/[^/]+$", 500 if status == 410 else status, 2),
         Fault("GET", "/log", 500 if status == 410 else status, 2),
     ]
-    after(1.5, server.lives[0].goes_on.set)
+    when(lambda: all(fault.times == 0 for fault in server.faults[1:]), server.lives[0].goes_on.set, 4)
     Task(server, monkeypatch, deferrable).run()
     assert server.count("POST", "/pods$") == 1
     assert server.pods() == {}
@@ -317,7 +339,7 @@ def test_a_pod_that_vanishes_is_no_success(
 ) -> None:
     server.lives = [Life(holds=True)]
     task = Task(server, monkeypatch, deferrable)
-    after(1, lambda: server.remove(next(iter(server.pods()))))
+    when(lambda: running(server), lambda: server.remove(next(iter(server.pods()))))
     with pytest.raises(AirflowException, match="has vanished from namespace sevenfold-training") as raised:
         task.run()
     assert not isinstance(raised.value, AirflowFailException)
@@ -393,6 +415,7 @@ def test_what_takes_too_long_is_deleted(
         with pytest.raises(AirflowException, match="reached the task's execution_timeout"):
             task.run()
     else:
+        after(20, server.lives[0].goes_on.set)  # an alarm may strike where Python swallows it
         with pytest.raises(AirflowTaskTimeout), timeout(2):
             task.run()
         assert task.operator is not None
@@ -405,7 +428,7 @@ def test_who_is_stopped_deletes_the_pod_and_says_so(
 ) -> None:
     server.lives = [Life(holds=True)]
     task = Task(server, monkeypatch, deferrable=False)
-    after(1, lambda: task.operator and task.operator.on_kill())
+    when(lambda: running(server), lambda: after(0.5, lambda: task.operator and task.operator.on_kill()))
     with pytest.raises(AirflowException, match="train was stopped by Airflow, and its pod deleted"):
         task.run()
     assert server.pods() == {}
@@ -453,18 +476,16 @@ def test_a_job_runs_on_all_nodes_is_logged_and_deleted(
     task = on_nodes(Task(server, monkeypatch, deferrable))
     pods: list[str] = []
 
-    def goes_on_once_it_is_shown() -> None:
-        until = time.monotonic() + 15
-        while "[node 0] working" not in logged() and time.monotonic() < until:
-            time.sleep(0.1)
+    def go_on() -> None:
         pods.extend(server.pods())
-        if "[node 0] working" in logged():
-            server.lives[0].goes_on.set()
+        shown.append("[node 0] working" in logged())
+        server.lives[0].goes_on.set()
 
-    after(0, goes_on_once_it_is_shown)
-    task.arguments["execution_timeout"] = timedelta(seconds=20)
+    shown: list[bool] = []
+    when(lambda: "[node 0] working" in logged(), go_on)
     task.run()
     assert len(pods) == 2
+    assert shown == [True], "what they write is shown while they run"
     assert "[node 1] done" in logged()
     assert logged().count("[node 1] working") == 1
     assert (server.jobs(), server.pods()) == ({}, {})
@@ -521,7 +542,10 @@ def test_a_job_that_vanishes_is_no_success(
 
     server.lives = [Life(holds=True)]
     task = on_nodes(Task(server, monkeypatch, deferrable))
-    after(1, lambda: server.objects[JOBS, "sevenfold-training", next(iter(server.jobs()))].delete())
+    when(
+        lambda: running(server),
+        lambda: server.objects[JOBS, "sevenfold-training", next(iter(server.jobs()))].delete(),
+    )
     with pytest.raises(AirflowException, match=r"Job job-toy-training-train-.* of train has vanished"):
         task.run()
 
