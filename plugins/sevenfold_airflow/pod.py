@@ -28,10 +28,10 @@ from airflow.sdk.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from sevenfold.errors import NO_RETRY_HELPS
+from sevenfold.pod_end import why_it_ended
 from sevenfold.settings import REPOSITORY, settings
 from sevenfold_airflow.links import EvidenceLink, ReportLink
 from sevenfold_airflow.local_pod import CannotRunLocally, Ended, LocalPod, signal_name
-from sevenfold_airflow.pod_end import why_it_ended
 from sevenfold_airflow.pod_refused import Refusal, unreachable, why_refused
 from sevenfold_airflow.pod_settings import PodSettings
 from sevenfold_airflow.pod_template import pod_template
