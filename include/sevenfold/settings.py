@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     gateway_certificate: Path | None = None
     gateway_key: Path | None = None
     """PEM files of the gateway's TLS. Clients of Sevenfold's own trust what SSL_CERT_FILE names."""
+    gateway_plain: bool = False
+    """Whether it may listen beyond loopback without TLS: inside a cluster whose network nobody else reads."""
+    public_url: str = ""
+    """Where callers of production ask; empty: at gateway_url. On a cluster each environment has its own."""
     airflow_url: str = "http://127.0.0.1:18080"
     images: dict[str, str] = {}
     """Full reference of each image, where pods run; a pod gets it as JSON. Empty: as the next file says."""
@@ -40,6 +44,31 @@ class Settings(BaseSettings):
     """Written by `make images`."""
     four_eyes: bool = True
     """Whether who asks for a promotion to production may not approve it."""
+
+    # what differs between clusters, for whoever deploys replicas there
+    namespace: str = "sevenfold-{environment}"
+    """Of each environment."""
+    kubeconfig: Path | None = None
+    """None: the account of the pod in which this runs."""
+    image_pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = ""
+    """Of replicas; empty: as the cluster likes."""
+    priority_class: str = "sevenfold-serving"
+    """Of replicas."""
+    server_secret: str = "sevenfold-server"  # noqa: S105 - its name
+    """The Secret whose keys are variables of replicas: SEVENFOLD_EVIDENCE_URL of a role that only reads."""
+    custom_metrics: bool = False
+    """Whether the cluster has the external metric by which replicas follow requests in flight; else CPU."""
+    gateway_api: str = ""
+    """Name of the Gateway (Gateway API) of production that routes callers; empty: our own Envoy."""
+
+    def namespace_of(self, environment: str) -> str:
+        """The namespace of an environment."""
+        return self.namespace.replace("{environment}", environment)
+
+    @property
+    def callers_url(self) -> str:
+        """Where callers of production ask."""
+        return self.public_url or self.gateway_url
 
     @model_validator(mode="before")
     @classmethod

@@ -220,6 +220,8 @@ class Serving(Part):
     """How many there are to begin with, and at least."""
     scaling: Scaling | None = None
     """None: always `replicas`."""
+    resources: Resources = Resources(cpu="1", memory="1Gi")
+    """Of one replica on a cluster; it computes on one core."""
     sla: Sla
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from sevenfold.errors import SevenfoldError
 from sevenfold.serving.admission import arm
+from sevenfold.settings import settings
 
 
 class DeploymentFailed(SevenfoldError):
@@ -139,9 +140,14 @@ class Cluster(Protocol):
 
 def open_cluster() -> Cluster:
     """The cluster of this process's settings, whose changes the gateway learns of."""
-    from sevenfold.cluster.local import local_cluster
+    here = settings()
+    if here.runtime == "local":
+        from sevenfold.cluster.local import local_cluster
 
-    return local_cluster()
+        return local_cluster()
+    from sevenfold.cluster.kubernetes import kubernetes_cluster
+
+    return kubernetes_cluster(here)
 
 
 def the_one(cluster: Cluster, model: str, slot: str, candidate: str | None = None) -> Deployed:
