@@ -2,22 +2,26 @@
 
 What `routes` tells Envoy on a laptop is said here to whatever gateway the cluster runs: the split as weights
 of a constant sum, the shadow as a RequestMirror, labels to the champion only, one candidate by its own path.
-Who may ask what, retries and ejection are the gateway's policies and none of the route's business. Gateway
-API has no stable way to keep a caller on one side: for that there is Envoy Gateway's own policy beside it.
+Retries and ejection are the gateway's policies and none of the route's business. Gateway API has no stable
+way to say who may ask or to keep a caller on one side: for that there are Envoy Gateway's policies beside it.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from sevenfold.gateway.filters import CLIENT_HEADER
 from sevenfold.gateway.routes import LIMIT, STICKY_HEADER, TRY_LIMIT, WEIGHTS
+from sevenfold.keys import AUDIENCE, ISSUER
 from sevenfold.traffic import Traffic
 
 Resource = dict[str, Any]
 
 PORT = 8080
-"""Of the services in front of replicas."""
+"""Of replicas on a cluster, and of the services in front of them."""
 _PARTS = 1_000_000
 
 
@@ -33,7 +37,13 @@ def service(candidate: str, purpose: str = "live") -> str:
     return "-".join((_label(model)[:room].rstrip("-"), digest, _label(purpose)))
 
 
-def http_route(traffic: Traffic, namespace: str, gateway: str, hostname: str | None = None) -> Resource:
+def http_route(
+    traffic: Traffic,
+    namespace: str,
+    gateway: str,
+    hostname: str | None = None,
+    mirror: str | None = None,
+) -> Resource:
     """The route of `traffic.model`. Applied over an older one, it changes the split without a restart.
 
     Args:
@@ -41,12 +51,13 @@ def http_route(traffic: Traffic, namespace: str, gateway: str, hostname: str | N
         namespace: of the services, and of the route.
         gateway: name of the Gateway in the same namespace.
         hostname: the only host that is answered, if there is one.
+        mirror: namespace of the shadow's service, if that is another one; a ReferenceGrant there allows it.
     """
     prefix = f"/v2/models/{traffic.model}"
     rules = [_direct(traffic.model, one) for one in (traffic.champion, traffic.challenger) if one]
     if traffic.champion:
         rules.append(_rule("feedback", f"{prefix}/feedback", [_backend(traffic.champion, "feedback")]))
-    rules.append(_rule("split", prefix, _sides(traffic), _mirror(traffic)))
+    rules.append(_rule("split", prefix, _sides(traffic), _mirror(traffic, mirror)))
     spec: Resource = {"parentRefs": [{"name": gateway}], "rules": rules}
     if hostname:
         spec["hostnames"] = [hostname]
@@ -75,6 +86,59 @@ def sticky_policy(traffic: Traffic, namespace: str) -> Resource | None:
     }
 
 
+def security_policies(traffic: Traffic, namespace: str, jwks: Mapping[str, Any]) -> list[Resource]:
+    """Envoy Gateway's policies that let in who has a key, one for each rule of the route: as `filters` does.
+
+    The rule of one candidate by its own path is for admins, the split for whoever may predict, labels for who
+    may bring them. A route without any rule of its own needs none.
+    """
+    allowed: dict[str, tuple[str, ...]] = {"split": ("predict", "admin")}
+    if traffic.champion:
+        allowed["feedback"] = ("feedback", "admin")
+    for one in (traffic.champion, traffic.challenger):
+        if one:
+            allowed[_direct_name(one)] = ("admin",)
+    return [_policy(traffic, namespace, rule, scopes, jwks) for rule, scopes in allowed.items()]
+
+
+def _policy(
+    traffic: Traffic, namespace: str, rule: str, scopes: tuple[str, ...], jwks: Mapping[str, Any]
+) -> Resource:
+    route = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": _label(traffic.model)}
+    provider = {
+        "name": ISSUER,
+        "issuer": ISSUER,
+        "audiences": [AUDIENCE],
+        "localJWKS": {"type": "Inline", "inline": json.dumps(jwks, sort_keys=True)},
+        "claimToHeaders": [{"header": CLIENT_HEADER, "claim": "sub"}],
+    }
+    allow = [
+        {
+            "name": scope,
+            "action": "Allow",
+            "principal": {
+                "jwt": {
+                    "provider": ISSUER,
+                    "claims": [{"name": "scopes", "valueType": "StringArray", "values": [scope]}],
+                }
+            },
+        }
+        for scope in scopes
+    ]
+    metadata = _metadata(traffic, namespace)
+    del metadata["annotations"]  # who may ask is no matter of a generation
+    return {
+        "apiVersion": "gateway.envoyproxy.io/v1alpha1",
+        "kind": "SecurityPolicy",
+        "metadata": {**metadata, "name": f"{_label(traffic.model)}-{rule}"},
+        "spec": {
+            "targetRefs": [{**route, "sectionName": rule}],
+            "jwt": {"providers": [provider]},
+            "authorization": {"defaultAction": "Deny", "rules": allow},
+        },
+    }
+
+
 def _metadata(traffic: Traffic, namespace: str) -> Resource:
     """The generation goes along, so that nobody who applies this has to go back to an older one."""
     return {
@@ -96,17 +160,23 @@ def _sides(traffic: Traffic) -> list[Resource]:
     return sides
 
 
-def _mirror(traffic: Traffic) -> list[Resource]:
+def _mirror(traffic: Traffic, namespace: str | None) -> list[Resource]:
     if not traffic.mirror or not traffic.challenger:
         return []
     seen = {"numerator": round(traffic.mirror * _PARTS), "denominator": _PARTS}
-    shadow = {"name": service(traffic.challenger, "shadow"), "port": PORT}
+    shadow: Resource = {"name": service(traffic.challenger, "shadow"), "port": PORT}
+    if namespace:
+        shadow["namespace"] = namespace
     return [{"type": "RequestMirror", "requestMirror": {"backendRef": shadow, "fraction": seen}}]
 
 
 def _direct(model: str, candidate: str) -> Resource:
     path = f"/v2/models/{model}/versions/{candidate}"
-    return _rule(f"direct-{candidate.rpartition('-')[2]}", path, [_backend(candidate, "direct")])
+    return _rule(_direct_name(candidate), path, [_backend(candidate, "direct")])
+
+
+def _direct_name(candidate: str) -> str:
+    return f"direct-{candidate.rpartition('-')[2]}"
 
 
 def _rule(name: str, path: str, backends: list[Resource], filters: list[Resource] | None = None) -> Resource:
