@@ -19,10 +19,13 @@ def key(
     hours: Annotated[float, typer.Option(help="how long it is valid", min=0.01)] = 12.0,
 ) -> None:
     """Make a key for the gateway and print it: the header is `Authorization: Bearer <key>`."""
-    from sevenfold.gateway import local_gateway
+    from sevenfold.keys import GatewayKeys
+    from sevenfold.settings import settings
 
     with one_sentence():
-        print(local_gateway().keys.token(name, scope, timedelta(hours=hours)))  # as it is, for $(...)
+        print(
+            GatewayKeys(settings().secrets).token(name, scope, timedelta(hours=hours))
+        )  # as it is, for $(...)
 
 
 @app.command("rotate-keys")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sevenfold.activity import Activity
 from sevenfold.errors import SevenfoldError
-from sevenfold.gateway import local_gateway
+from sevenfold.keys import GatewayKeys
 from sevenfold.player import Played, play
 from sevenfold.snapshot import Snapshot, snapshot
 from sevenfold.spec import ModelSpec
@@ -69,7 +69,7 @@ class Replay:
     def _play(self) -> None:
         activity, model = self._activity, self._activity.promotion.model
         start = activity.store.get_clock(model) or activity.promotion.as_of
-        token = local_gateway().keys.token("replay", ["predict", "feedback"])
+        token = GatewayKeys(activity.settings.secrets).token("replay", ["predict", "feedback"])
         data = snapshot(activity.spec, activity.settings.data)
 
         def reached(moment: datetime, played: Played) -> None:
@@ -81,7 +81,7 @@ class Replay:
                 data,
                 start,
                 ends(activity.spec),
-                activity.settings.gateway_url,
+                activity.settings.callers_url,
                 token,
                 progress=progress_file(activity.settings.home, model),
                 days_per_second=HASTE * activity.spec.serving.sla.rate / rows_per_day(data),

@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from sevenfold import release
 from sevenfold.cluster import Cluster, Deployed, Deployment
 from sevenfold.errors import SevenfoldError
-from sevenfold.gateway import local_gateway
+from sevenfold.gateway import open_gateway
 from sevenfold.reconcile import reconcile
 from sevenfold.release_row import NothingBefore, ReleaseRow
 from sevenfold.serving.admission import LIVE
@@ -67,7 +67,7 @@ def go_back(
         if tried:
             row = release.call_off(store, model, by=by, reason=reason)
         elif row.held is not None and row.previous is not None and not again:
-            reconcile(store, model, local_gateway())
+            reconcile(store, model, open_gateway())
             raise AlreadyBack(
                 f"{row.champion} serves everything, no candidate follows since "
                 f"{_held_since(store, model):%Y-%m-%d %H:%M} UTC ({row.held}): nothing was changed. "
@@ -75,7 +75,7 @@ def go_back(
             )
         if not tried or row.champion == tried:  # it may have become champion in this very moment
             _take_back(store, cluster, row, by, reason, say)
-    reconcile(store, model, local_gateway())
+    reconcile(store, model, open_gateway())
     row = release.row(store, model)
     say(f"{row.champion} serves everything (generation {row.generation}); no candidate follows: {row.held}")
     return row

@@ -22,6 +22,10 @@ class RouterAhead(SevenfoldError):
 class Router(Protocol):
     """What sends requests to candidates. It refuses generations older than its own."""
 
+    def running(self) -> bool:
+        """Whether it answers."""
+        ...
+
     def apply(self, traffic: Traffic, /) -> object:
         """Makes this the split, and returns when it is in force."""
         ...

@@ -4,7 +4,8 @@
 
 Whoever changes a row may ask for it at once (`reconcile_now`); this process is for everything else: a change
 whose maker was killed, a gateway that was restarted, a registry that was down. Beside it, in a thread of its
-own because the start of a replica takes seconds, replicas follow the load (see autoscaling).
+own because the start of a replica takes seconds, replicas follow the load (see autoscaling). On a cluster
+they do so by themselves, and only those that no row names any more are removed from here.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from sevenfold import autoscaling
 from sevenfold.autoscaling import Scaler, scale_of
 from sevenfold.cluster import open_cluster
 from sevenfold.errors import SevenfoldError
-from sevenfold.gateway import local_gateway
+from sevenfold.gateway import local_gateway, open_gateway
 from sevenfold.mlflow_aliases import MlflowAliases
 from sevenfold.reconcile import Reconciled, reconcile
 from sevenfold.release import row
@@ -34,15 +36,19 @@ AGAIN_S = 10.0
 def reconcile_now(store: Store, model: str, settings: Settings) -> Reconciled:
     """Makes the gateway and MLflow's aliases those of the model's release row."""
     aliases = MlflowAliases(settings.mlflow_url, store.candidate)
-    return reconcile(store, model, local_gateway(), aliases)
+    return reconcile(store, model, open_gateway(), aliases)
 
 
 class Follower:
     """Reconciles a model when its row has changed, and from time to time when it has not."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self._store = store
-        self._settings = settings
+    def __init__(self, store: Store, reconcile: Callable[[str], Reconciled]) -> None:
+        """
+        Args:
+            store: has the release rows.
+            reconcile: brings what follows the row of a model in step with it.
+        """
+        self._store, self._reconcile = store, reconcile
         self._done: dict[str, tuple[int, float]] = {}
         self._said: dict[str, str] = {}
 
@@ -54,7 +60,7 @@ class Follower:
             if generation == seen and time.monotonic() - when < AGAIN_S:
                 return
             self._done[model] = (generation, time.monotonic())
-            trouble = reconcile_now(self._store, model, self._settings).aliases_lag or ""
+            trouble = self._reconcile(model).aliases_lag or ""
         except SevenfoldError as error:
             self._done[model] = (-1, time.monotonic())
             trouble = str(error)
@@ -65,7 +71,11 @@ class Follower:
 
 def scale(store: Store, settings: Settings, stop: threading.Event) -> None:
     """Keeps the replicas of all models what their load needs, until it is told to stop."""
-    scaler = Scaler(store, open_cluster(), local_gateway().envoy.in_flight, scale_of)
+    scaler = (
+        Scaler(store, open_cluster(), local_gateway().envoy.in_flight, scale_of)
+        if settings.runtime == "local"
+        else Scaler(store, open_cluster(), dict, lambda model: None)
+    )
     trouble: dict[str, str] = {}
     while not stop.wait(autoscaling.EVERY_S):
         for model in models(settings.models):
@@ -87,14 +97,14 @@ def main() -> None:
         signal.signal(number, lambda *_: stop.set())
     here = settings()
     store = open_store(here.evidence_url)
-    follower = Follower(store, here)
+    follower = Follower(store, lambda model: reconcile_now(store, model, here))
     scaling = threading.Thread(target=scale, args=(store, here, stop), daemon=True)
     scaling.start()
     turned = 0.0
     while not stop.wait(EVERY_S):
         for model in models(here.models):
             follower.look(model)
-        if time.monotonic() - turned >= AGAIN_S:
+        if here.runtime == "local" and time.monotonic() - turned >= AGAIN_S:
             turned = time.monotonic()
             local_gateway().turn_logs()
         if not scaling.is_alive():

@@ -14,8 +14,10 @@ from sevenfold import release
 from sevenfold.activity import Activity
 from sevenfold.cluster import Deployment, open_cluster
 from sevenfold.errors import SevenfoldError
-from sevenfold.gateway import Gateway, local_gateway
+from sevenfold.gateway import open_gateway
 from sevenfold.gateway.envoy import soon
+from sevenfold.keys import GatewayKeys
+from sevenfold.reconcile import Router
 from sevenfold.release_row import ReleaseRow, SlotBusy
 
 TERMINATED = 128 + signal.SIGTERM
@@ -53,12 +55,13 @@ class Target:
 
 def public(activity: Activity) -> Target:
     """The route that callers use: split and mirrored as the release row says."""
-    return _target(activity, f"/v2/models/{activity.promotion.model}")
+    return _target(activity, activity.settings.callers_url, f"/v2/models/{activity.promotion.model}")
 
 
 def direct(activity: Activity, candidate: str) -> Target:
     """The route to one live candidate, whatever the split; what it answers is no part of any comparison."""
-    return _target(activity, f"/v2/models/{activity.promotion.model}/versions/{candidate}")
+    path = f"/v2/models/{activity.promotion.model}/versions/{candidate}"
+    return _target(activity, activity.settings.callers_url, path)
 
 
 @contextmanager
@@ -82,7 +85,7 @@ def on_trial(
         try:
             with activity.phase(f"deploying {who} as {slot}"):
                 cluster.deploy(Deployment(model, who, slot, replicas))
-            yield _target(activity, f"/{slot}/v2/models/{model}")
+            yield _target(activity, activity.settings.gateway_url, f"/{slot}/v2/models/{model}")
             done = True
         finally:
             if not (done and keep):
@@ -128,18 +131,18 @@ def ends_in_order() -> Iterator[None]:
 
 
 def require_gateway(
-    activity: Activity, gateway: Gateway | None = None, within: float = GATEWAY_BACK_S
+    activity: Activity, gateway: Router | None = None, within: float = GATEWAY_BACK_S
 ) -> None:
-    """Returns when the gateway answers, this machine's by default: one that has died is soon back.
+    """Returns when the gateway answers, that of its environment by default: one that has died is soon back.
 
     Raises:
         GatewayDown: it does not within so many seconds.
     """
-    if not soon((gateway or local_gateway()).envoy.running, within, every=0.1):
+    if not soon((gateway or open_gateway(activity.promotion.environment)).running, within, every=0.1):
         where = activity.settings.gateway_url
         raise GatewayDown(f"the gateway at {where} does not run: start the stack with make up")
 
 
-def _target(activity: Activity, path: str) -> Target:
-    token = local_gateway().keys.standing()["admin"]
-    return Target(activity.settings.gateway_url.rstrip("/"), path, token)
+def _target(activity: Activity, url: str, path: str) -> Target:
+    token = GatewayKeys(activity.settings.secrets).standing()["admin"]
+    return Target(url.rstrip("/"), path, token)

@@ -69,9 +69,9 @@ def test_where_a_target_answers() -> None:
 
 def test_a_gateway_that_has_just_died_is_waited_for_and_one_that_is_not_there_is_told() -> None:
     answers = iter([False, False, True])
-    back: Any = SimpleNamespace(envoy=SimpleNamespace(running=lambda: next(answers)))
+    back: Any = SimpleNamespace(running=lambda: next(answers))
     activity: Any = SimpleNamespace(settings=SimpleNamespace(gateway_url="http://127.0.0.1:1"))
     trial.require_gateway(activity, back)
-    gone: Any = SimpleNamespace(envoy=SimpleNamespace(running=lambda: False))
+    gone: Any = SimpleNamespace(running=lambda: False)
     with pytest.raises(GatewayDown, match=r"the gateway at http://127\.0\.0\.1:1 does not run"):
         trial.require_gateway(activity, gone, within=0)

@@ -15,7 +15,7 @@ from sevenfold.activity import Activity, run
 from sevenfold.asking import bodies
 from sevenfold.environments import before
 from sevenfold.evidence import lacking
-from sevenfold.gateway import local_gateway
+from sevenfold.keys import GatewayKeys
 from sevenfold.security import access, dependencies, leaks, modelfile, privacy
 from sevenfold.security.check import Check
 from sevenfold.settings import REPOSITORY
@@ -77,7 +77,7 @@ def service(activity: Activity) -> list[Check]:
         asked = access.routes(activity.promotion.model, activity.candidate.id, target.path)
         with httpx.Client(timeout=access.LIMIT_S, trust_env=False) as client, activity.phase("asking"):
             found = [
-                access.matrix(client, target, asked, local_gateway().keys, Path(stranger)),
+                access.matrix(client, target, asked, GatewayKeys(activity.settings.secrets), Path(stranger)),
                 access.bodies(client, target, good),
             ]
     return found

@@ -21,7 +21,7 @@ from sevenfold.alarm import load_rule
 from sevenfold.answers import AccessLog
 from sevenfold.asking import ask, bring_labels
 from sevenfold.candidate import Candidate
-from sevenfold.gateway import local_gateway
+from sevenfold.gateway import open_gateway
 from sevenfold.reconcile import reconcile
 from sevenfold.serving import log
 from sevenfold.shadow import Losses, Pairs, losses, pair
@@ -76,13 +76,13 @@ def mirrored(activity: Activity) -> Iterator[None]:
     claim_slot(activity, BY)
     try:
         row = release.set_mirror(store, promotion.id, 1.0, by=BY)
-        reconcile(store, promotion.model, local_gateway())
+        reconcile(store, promotion.model, open_gateway())
         activity.progress(f"mirror of all requests to {row.candidate} (generation {row.generation})")
         time.sleep(SETTLED.total_seconds())
         yield
     finally:
         release.vacate(store, promotion.id, by=BY, reason="the shadow has seen enough")
-        reconcile(store, promotion.model, local_gateway())
+        reconcile(store, promotion.model, open_gateway())
         activity.progress("mirror off")
 
 

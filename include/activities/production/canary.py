@@ -16,7 +16,7 @@ from sevenfold.activity import Activity, run
 from sevenfold.answers import AccessLog, count
 from sevenfold.canary import key, measure_arms, measure_rate, metrics, steps_of, verdict_so_far
 from sevenfold.flow import Flow, TrafficOver, flow
-from sevenfold.gateway import local_gateway
+from sevenfold.gateway import open_gateway
 from sevenfold.reconcile import reconcile
 from sevenfold.rollout import Arm, Outcome, Step, resume, roll_out
 from sevenfold.trial import ends_in_order, require_gateway
@@ -91,14 +91,14 @@ class Canary:
             return Outcome(False, self.share, self.polls, f"undecided at {self.share:.0%}: {over}")
         if outcome.failed:
             release.vacate(self.activity.store, self.activity.promotion.id, "canary", outcome.reason)
-            reconcile(self.activity.store, self.model, local_gateway())
+            reconcile(self.activity.store, self.model, open_gateway())
             self.activity.progress("the candidate gets no more requests")
         return outcome
 
     def set_share(self, share: float) -> None:
         """The release row first; the router follows it, and counting begins when it does."""
         release.set_share(self.activity.store, self.activity.promotion.id, share, by="canary")
-        in_force = reconcile(self.activity.store, self.model, local_gateway())
+        in_force = reconcile(self.activity.store, self.model, open_gateway())
         self.share, self.began = share, datetime.now(UTC)
         self.since = self.began + SETTLED
         self.activity.progress(

@@ -12,7 +12,7 @@ from sevenfold import release
 from sevenfold.activity import Activity, run
 from sevenfold.cluster import open_cluster
 from sevenfold.errors import SevenfoldError
-from sevenfold.gateway import local_gateway
+from sevenfold.gateway import open_gateway
 from sevenfold.reconcile import reconcile
 from sevenfold.serving.admission import LIVE
 from sevenfold.verdict import Verdict
@@ -27,7 +27,7 @@ def main(activity: Activity) -> None:
     if bad is None:
         raise SevenfoldError(f"promotion {promotion.id} names no candidate: whom to roll back?")
     row = _withdraw(activity)
-    reconcile(store, promotion.model, local_gateway())
+    reconcile(store, promotion.model, open_gateway())
     activity.progress(f"{bad} is off, {row.champion or 'nobody'} serves (generation {row.generation})")
     remove(activity, bad, row)
     activity.progress(f"held: {row.held}" if row.held else "no hold")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sevenfold import release
 from sevenfold.activity import Activity, run
 from sevenfold.cluster import open_cluster
-from sevenfold.gateway import local_gateway
+from sevenfold.gateway import open_gateway
 from sevenfold.going_back import tidy
 from sevenfold.reconcile import reconcile
 from sevenfold.trial import require_gateway
@@ -20,7 +20,7 @@ def main(activity: Activity) -> None:
     require_gateway(activity)
     store, model = activity.store, activity.promotion.model
     row = release.promote(store, activity.promotion.id, by="take_over")
-    reconcile(store, model, local_gateway())
+    reconcile(store, model, open_gateway())
     before = row.previous or "nobody"
     activity.progress(f"{row.champion} is champion (generation {row.generation}); before: {before}")
     tidy(open_cluster(), model, row, activity.spec.serving.replicas, activity.progress)

@@ -58,13 +58,14 @@ class Tls:
     key: Path
 
 
-def bootstrap(admin: Path, folder: Path, stats_port: int) -> Resource:
+def bootstrap(admin: Path, folder: Path, stats_port: int, stats_host: str) -> Resource:
     """The file that Envoy is started with.
 
     Args:
         admin: Unix socket of the admin interface; whoever can open it can stop Envoy.
         folder: where the dynamic resources lie.
-        stats_port: port on loopback that serves GET /stats/prometheus and /ready, and nothing else.
+        stats_port: port that serves GET /stats/prometheus and /ready, and nothing else.
+        stats_host: address at which it does.
     """
     pipe = {"pipe": {"path": str(admin), "mode": 0o600}}
     itself = {
@@ -84,7 +85,7 @@ def bootstrap(admin: Path, folder: Path, stats_port: int) -> Resource:
             "lds_config": source(folder / "lds.json"),
             "cds_config": source(folder / "cds.json"),
         },
-        "static_resources": {"clusters": [itself], "listeners": [_stats(stats_port)]},
+        "static_resources": {"clusters": [itself], "listeners": [_stats(stats_host, stats_port)]},
         "stats_config": {
             "histogram_bucket_settings": [
                 {"match": {"suffix": f"{side}_rq_time"}, "buckets": _MILLISECONDS}
@@ -206,7 +207,7 @@ def _refusal(operation: str, status: int, sentence: str) -> Resource:
     }
 
 
-def _stats(port: int) -> Resource:
+def _stats(host: str, port: int) -> Resource:
     get = {"name": ":method", "string_match": {"exact": "GET"}}
     allowed = [
         {"match": {"path": path, "headers": [get]}, "route": {"cluster": "admin"}}
@@ -221,7 +222,7 @@ def _stats(port: int) -> Resource:
     return {
         "name": "stats",
         "ignore_global_conn_limit": True,
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "address": {"socket_address": {"address": host, "port_value": port}},
         "filter_chains": [{"filters": [_http(manager)]}],
     }
 

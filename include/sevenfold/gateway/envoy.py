@@ -61,6 +61,10 @@ class Envoy:
         """Has it open its logs by their names again, which may lead elsewhere now."""
         self._ask("POST", "/reopen_logs")
 
+    def drain(self) -> None:
+        """Has it tell callers with every answer to ask on a new connection, which somebody else will take."""
+        self._ask("POST", "/healthcheck/fail")
+
     def _hosts(self) -> dict[str, list[Resource]]:
         told = json.loads(self._get("/clusters?format=json"))
         return {one["name"]: one.get("host_statuses", []) for one in told.get("cluster_statuses", [])}
@@ -98,6 +102,10 @@ class Resources:
         version = str(time.time_ns())
         write_private(file, json.dumps({"version_info": version, **document}, indent=1))
         return version
+
+    def version(self, name: str) -> str:
+        """The version of a file that has been put."""
+        return str(json.loads((self.folder / name).read_text())["version_info"])
 
     def keep(self, prefix: str, names: Mapping[str, Any] | set[str]) -> None:
         """Deletes the files of this prefix that are not named."""

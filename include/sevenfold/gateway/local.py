@@ -62,13 +62,19 @@ class GatewayRefused(SevenfoldError):
 class Gateway:
     """Envoy on loopback. Every call can be repeated, and is safe against others at the same time."""
 
-    def __init__(self, settings: Settings, deployed: Callable[[], Sequence[Deployed]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        deployed: Callable[[], Sequence[Deployed]],
+        statistics: str = "127.0.0.1",
+    ) -> None:
         """
         Args:
             settings: home, logs, secrets, the gateway's URL and the limit of each key.
             deployed: what is deployed now.
+            statistics: the address at which Prometheus finds the statistics, at the port after the callers'.
         """
-        self._settings, self._deployed = settings, deployed
+        self._settings, self._deployed, self._statistics = settings, deployed, statistics
         self._rate = settings.gateway_requests_per_second
         self._folder = private_folder(settings.home / "gateway")
         logs = private_folder(settings.logs)
@@ -84,7 +90,8 @@ class Gateway:
         host = address.hostname or "127.0.0.1"
         port = address.port or (443 if address.scheme == "https" else 80)
         start = self._folder / "bootstrap.json"
-        write_private(start, json.dumps(bootstrap(self._admin, self._files.folder, port + 1), indent=1))
+        made_of = bootstrap(self._admin, self._files.folder, port + 1, self._statistics)
+        write_private(start, json.dumps(made_of, indent=1))
         if tls := _tls(self._settings):
             self._files.put(CERTIFICATE_FILE, [certificate(tls)])
         self.turn_logs()
@@ -103,6 +110,10 @@ class Gateway:
             stopwaitsecs=10,
             priority=100,
         )
+
+    def running(self) -> bool:
+        """Whether Envoy answers."""
+        return self.envoy.running()
 
     def apply(self, traffic: Traffic) -> None:
         """Makes Envoy serve `traffic`, and returns when it does; the same one again changes nothing.
@@ -166,9 +177,10 @@ class Gateway:
         self._files.keep("eds_", {endpoints_file(pool) for pool in pools.all})
 
     def _put(self, name: str, resources: Sequence[dict[str, Any]], stat: str) -> None:
-        """Writes a file if it is new, and waits until Envoy, if it runs, has taken it."""
-        version = self._files.put(name, resources)
-        if version is None or not self.envoy.running():
+        """Writes a file if it is new, and waits until Envoy, if it runs, has taken it, whoever wrote it."""
+        self._files.put(name, resources)
+        version = self._files.version(name)
+        if not self.envoy.running():
             return
         taken = soon(lambda: self.envoy.stats(f"^{stat}$").get(stat) == version, TAKEN_LIMIT_S)
         if not taken and self.envoy.running():
@@ -216,10 +228,10 @@ def _tls(settings: Settings) -> Tls | None:
                 "and SEVENFOLD_GATEWAY_KEY to PEM files that are there"
             )
         return Tls(chain.absolute(), key.absolute())
-    if not is_loopback(address.hostname or "127.0.0.1"):
+    if not (settings.gateway_plain or is_loopback(address.hostname or "127.0.0.1")):
         raise Unencrypted(
             f"keys for {settings.gateway_url} would travel readable: give it https and a certificate, "
-            "or bind it to 127.0.0.1"
+            "or bind it to 127.0.0.1 (or say SEVENFOLD_GATEWAY_PLAIN=true inside a cluster that you trust)"
         )
     return None
 

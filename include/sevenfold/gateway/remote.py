@@ -1,0 +1,170 @@
+"""The gateways of an environment on a cluster, asked from elsewhere what they serve.
+
+Each gateway pod follows the release rows by itself (see `pod`). Who has changed a row waits here until all of
+them serve it, and tells them nothing: what is in force never leads the row.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sevenfold.cluster import Deployed
+from sevenfold.cluster.kubernetes import slices
+from sevenfold.errors import SevenfoldError
+from sevenfold.gateway.envoy import soon
+from sevenfold.gateway.pools import Pools
+from sevenfold.kubernetes_api import KubernetesApi
+from sevenfold.settings import Settings
+from sevenfold.traffic import Traffic
+
+SERVICE = "gateway"
+CALLERS_PORT, STATUS_PORT = 8000, 8002
+LIMIT_S = 60.0
+"""A gateway whose node has died is out of the list by then."""
+ASK_S = 2.0
+EVERY_S = 0.1
+Status = Mapping[str, Any]
+
+
+class NotInForce(SevenfoldError):
+    """Some gateway does not serve yet what it should."""
+
+    retry = True
+
+
+class NoGateway(SevenfoldError):
+    """There is no gateway in the environment's namespace."""
+
+
+class RemoteGateway:
+    """All gateway pods of one environment."""
+
+    def __init__(self, settings: Settings, api: KubernetesApi, environment: str) -> None:
+        self._settings, self._api, self._environment = settings, api, environment
+        self._namespace = settings.namespace_of(environment)
+
+    def running(self) -> bool:
+        """Whether callers are answered."""
+        here = self._settings
+        url = here.callers_url if self._environment == "production" else here.gateway_url
+        return answers(url)
+
+    def apply(self, traffic: Traffic) -> None:
+        """Returns when every gateway serves this split, or a later one.
+
+        Raises:
+            NotInForce: one does not within `LIMIT_S`.
+        """
+
+        def serves(status: Status) -> bool:
+            there = _traffic(status, traffic.model)
+            return there is not None and (there == traffic or there.generation > traffic.generation)
+
+        self._await(serves, f"generation {traffic.generation} of {traffic.model}'s traffic")
+
+    def traffic(self, model: str) -> Traffic | None:
+        """The split in force: where gateways differ the oldest; None if one serves none yet."""
+        found = [_traffic(status, model) for status in self._statuses().values() if status is not None]
+        known = [one for one in found if one is not None]
+        if len(known) < len(found):
+            return None
+        return min(known, key=lambda one: one.generation, default=None)
+
+    def await_replicas(self, deployed: Deployed) -> None:
+        """Returns when every gateway finds these replicas healthy.
+
+        Raises:
+            NotInForce: one does not within `LIMIT_S`.
+        """
+        pools = {pool.name: len(pool.endpoints) for pool in Pools.of([deployed]).all}
+
+        def knows(status: Status) -> bool:
+            return all(status["replicas"].get(name, 0) >= number for name, number in pools.items())
+
+        self._await(knows, f"the replicas of {deployed.candidate} as {deployed.slot}")
+
+    def _await(self, done: Callable[[Status], bool], what: str) -> None:
+        lagging: list[str] = []
+
+        def all_do() -> bool:
+            said = self._statuses()
+            lagging[:] = [pod for pod, status in said.items() if status is None or not done(status)]
+            return not lagging
+
+        if not soon(all_do, LIMIT_S, EVERY_S):
+            raise NotInForce(
+                f"{', '.join(lagging)} of {self._namespace} did not serve {what} within {LIMIT_S:.0f} s: "
+                "its log says why"
+            )
+
+    def _statuses(self) -> dict[str, Status | None]:
+        """What each gateway says of itself; None for one that callers are sent to and that does not answer.
+
+        One that is neither sent callers nor answers serves nobody, and is left out.
+        """
+        pods = self._pods()
+        with ThreadPoolExecutor(max(1, len(pods))) as asking:
+            said = asking.map(_ask, (address for address, _, _ in pods))
+        return {
+            name: status
+            for (_, name, ready), status in zip(pods, said, strict=True)
+            if ready or status is not None
+        }
+
+    def _pods(self) -> list[tuple[str, str, bool]]:
+        """Address, name, and whether it is sent callers, of each gateway.
+
+        Raises:
+            NoGateway: the namespace has no Service of this name.
+        """
+        found = self._api.list(slices(self._namespace), {"kubernetes.io/service-name": SERVICE})["items"]
+        if not found:
+            raise NoGateway(
+                f"namespace {self._namespace} has no Service {SERVICE}: apply the overlay in "
+                "include/kubernetes/overlays"
+            )
+        return [
+            (
+                endpoint["addresses"][0],
+                (endpoint.get("targetRef") or {}).get("name", endpoint["addresses"][0]),
+                (endpoint.get("conditions") or {}).get("ready", True),
+            )
+            for one in found
+            for endpoint in one.get("endpoints") or []
+        ]
+
+
+def answers(url: str, any_status: bool = False) -> bool:
+    """Whether a gateway answers there, well or with any status."""
+    import ssl
+
+    import httpx
+
+    trusted = ssl.create_default_context()  # with SSL_CERT_FILE
+    try:
+        said = httpx.get(f"{url.rstrip('/')}/healthz", timeout=ASK_S, trust_env=False, verify=trusted)
+    except httpx.HTTPError:
+        return False
+    return any_status or said.is_success
+
+
+def _ask(address: str) -> Status | None:
+    connection = http.client.HTTPConnection(address, STATUS_PORT, timeout=ASK_S)
+    try:
+        connection.request("GET", "/status")
+        answer = connection.getresponse()
+        said: Status = json.loads(answer.read())
+        return said if answer.status == http.HTTPStatus.OK else None
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+
+
+def _traffic(status: Status, model: str) -> Traffic | None:
+    there = status["traffic"].get(model)
+    return Traffic(**there) if there else None
