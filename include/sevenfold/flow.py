@@ -30,9 +30,9 @@ class TrafficOver(SevenfoldError):
     """Nobody calls, and all days of the data have been played."""
 
 
-def progress_file(home: Path, model: str) -> Path:
+def progress_file(shared: Path, model: str) -> Path:
     """Where everybody who plays a model's days remembers how far they were played."""
-    return home / "player" / f"{model}.json"
+    return shared / "player" / f"{model}.json"
 
 
 class Replay:
@@ -83,7 +83,7 @@ class Replay:
                 ends(activity.spec),
                 activity.settings.callers_url,
                 token,
-                progress=progress_file(activity.settings.home, model),
+                progress=progress_file(activity.settings.shared, model),
                 days_per_second=HASTE * activity.spec.serving.sla.rate / rows_per_day(data),
                 on_day=reached,
                 stop=self._stop.is_set,

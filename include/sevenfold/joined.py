@@ -53,9 +53,9 @@ class _Read:
     waiting: list[str] = field(default_factory=list)
 
 
-def folder(home: Path, model: str) -> Path:
+def folder(shared: Path, model: str) -> Path:
     """Where the joined days of a model lie."""
-    return home / "monitoring" / model / "joined"
+    return shared / "monitoring" / model / "joined"
 
 
 def matured(as_of: datetime, maturity: timedelta) -> datetime:

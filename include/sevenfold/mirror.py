@@ -55,6 +55,7 @@ class Mirror:
         self.settings = activity.settings.model_copy(
             update={
                 "home": folder,
+                "shared": folder,
                 "logs": folder / "logs",
                 "evidence_url": f"sqlite:///{folder}/evidence.db",
                 "artifacts_url": f"file://{folder}/artifacts",

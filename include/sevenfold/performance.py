@@ -96,7 +96,7 @@ def play_days(
         end,
         settings.gateway_url,
         tokens.token("player", ["predict", "feedback"]),
-        progress=progress_file(settings.home, model),
+        progress=progress_file(settings.shared, model),
         on_day=reached,
         slot=CALL_EVERY,
     )

@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     models: Path = REPOSITORY / "include" / "models"
     data: Path = Path()
     secrets: Path = Path()
+    shared: Path = Path()
+    """What an activity leaves for others, on a later day too; on a cluster a folder of the volume."""
     logs: Path = Path()
     evidence_url: str = ""
     artifacts_url: str = ""
@@ -77,6 +79,7 @@ class Settings(BaseSettings):
         defaults = {
             "home": home,
             "data": home / "data",
+            "shared": home,
             "secrets": home / "secrets",
             "logs": home / "logs",
             "evidence_url": f"sqlite:///{home}/evidence.db",

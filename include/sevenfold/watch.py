@@ -30,8 +30,8 @@ class Watch:
     def __init__(self, activity: Activity) -> None:
         self.activity = activity
         self.as_of = activity.promotion.as_of
-        self.home = activity.settings.home / "monitoring" / activity.promotion.model
-        self.folder = joined.folder(activity.settings.home, activity.promotion.model)
+        self.home = activity.settings.shared / "monitoring" / activity.promotion.model
+        self.folder = joined.folder(activity.settings.shared, activity.promotion.model)
 
     @cached_property
     def rule(self) -> alarm.AlarmRule:

@@ -116,7 +116,7 @@ def drift_worlds(activity: Activity, folder: Path) -> Iterator[World]:
     as_of = weeks[-1].end + rule.maturity
     for number, (planted, (expected, asked, outcomes)) in enumerate(worlds.items()):
         mirror = Mirror(activity, folder / f"drift-{number}")
-        kept = mirror.settings.home / "monitoring" / spec.name / "references" / reference.name
+        kept = mirror.settings.shared / "monitoring" / spec.name / "references" / reference.name
         kept.parent.mkdir(parents=True)
         kept.write_bytes(reference.read_bytes())
         answer(mirror.app(), activity, asked, outcomes)
