@@ -106,6 +106,7 @@ def test_every_pod_says_what_it_uses_and_writes_to_no_root(resources: list[Resou
             assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
             assert set(container["resources"]["requests"]) >= {"cpu", "memory"}, name
             assert container["resources"]["limits"]["memory"], name
+            assert container["imagePullPolicy"] == "IfNotPresent", "as settings.yaml says"
 
 
 WITH_TOKEN = {"gateway", "reconciler", "watchman", "airflow-worker", "airflow-triggerer"}
