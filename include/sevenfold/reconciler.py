@@ -96,7 +96,10 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     here = settings()
-    store = open_store(here.evidence_url)
+    try:
+        store = open_store(here.evidence_url)
+    except SevenfoldError as error:
+        sys.exit(f"the reconciler cannot start: {error}")
     follower = Follower(store, lambda model: reconcile_now(store, model, here))
     scaling = threading.Thread(target=scale, args=(store, here, stop), daemon=True)
     scaling.start()

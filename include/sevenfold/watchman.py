@@ -6,6 +6,7 @@ python -m sevenfold.watchman
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -87,7 +88,10 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     here = settings()
-    store = open_store(here.evidence_url)
+    try:
+        store = open_store(here.evidence_url)
+    except SevenfoldError as error:
+        sys.exit(f"the watchman cannot start: {error}")
     watched: dict[str, Watchman] = {}
     said: dict[str, object] = {}
     while not stop.wait(EVERY_S):
