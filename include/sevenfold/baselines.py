@@ -37,20 +37,21 @@ def linear(
     """Standardised numbers with an indicator for each gap, and one column for each category."""
     from scipy import sparse
 
-    values = examples.numeric.astype(np.float64)
-    mean, spread = np.nanmean(values, axis=0), np.nanstd(values, axis=0) + 1e-6
+    values = np.ma.masked_invalid(examples.numeric.astype(np.float64))
+    known = ~np.ma.getmaskarray(values).all(axis=0)  # a column without a value has nothing to teach
+    mean, spread = (np.ma.filled(of(axis=0), 0.0) for of in (values.mean, values.std))
+    spread = spread + 1e-6
 
     def design(rows: Examples) -> Any:
         missing = np.isnan(rows.numeric)
-        scaled = np.where(missing, 0, np.clip((rows.numeric - mean) / spread, -6, 6))
+        scaled = np.where(missing | ~known, 0, np.clip((rows.numeric - mean) / spread, -6, 6))
         offsets = np.concatenate([[0], np.cumsum(cardinalities)])
         columns = rows.categorical + offsets[:-1]
         shape = (len(rows), int(offsets[-1]))
         ones = np.ones(columns.size)
         places = (np.repeat(np.arange(len(rows)), columns.shape[1]), columns.ravel())
-        return sparse.hstack(
-            [sparse.csr_matrix(np.hstack([scaled, missing])), sparse.csr_matrix((ones, places), shape)]
-        ).tocsr()
+        numbers = sparse.csr_matrix(np.hstack([scaled, missing & known]))
+        return sparse.hstack([numbers, sparse.csr_matrix((ones, places), shape)]).tocsr()
 
     predict = examples.task.fit_linear(design(examples), examples.label)
     return lambda rows: predict(design(rows))

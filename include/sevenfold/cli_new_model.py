@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Annotated
 
 import typer
 
 from sevenfold.cli_common import console, me, one_sentence
-from sevenfold.settings import settings
+from sevenfold.settings import REPOSITORY, settings
 
 app = typer.Typer()
+SHIPPED = REPOSITORY / "include" / "models"
 
 
 @app.command()
@@ -26,8 +28,9 @@ def new_model(
     with one_sentence():
         folder = make(name, task, owner or me(), settings().models)
         console.print(f"made {folder}", markup=False, soft_wrap=True)
-        console.print(
-            "test it:      PYTHONPATH=include:plugins .venv/bin/python -m pytest " + f"{folder}/tests"
-        )
+        elsewhere = f"SEVENFOLD_MODELS={quote(str(folder.parent))} " if folder.parent != SHIPPED else ""
+        tests = quote(f"{folder}/tests")
+        command = f"{elsewhere}PYTHONPATH=include:plugins .venv/bin/python -m pytest {tests}"
+        console.print(f"test it:      {command}", markup=False, soft_wrap=True)
         console.print("then replace: data.py, model.yaml, network.py, expectations.py, card.md, tests, gates")
         console.print(f"and start:    {name}.development in the Airflow UI, once it is committed")

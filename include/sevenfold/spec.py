@@ -327,6 +327,8 @@ class ModelSpec(Part):
         if target is None:
             raise UnknownModel(f"{self.folder / 'model.yaml'} has no entry point {name!r}")
         module, _, attribute = target.partition(":")
+        if module.startswith("models."):
+            _let_find(self.folder.parent)
         try:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
@@ -362,6 +364,13 @@ class ModelSpec(Part):
                 raise SevenfoldError(f"hyperparameter {name} of {self.name} must be {kind}, not {value!r}")
             chosen[name] = type(default)(value)
         return chosen
+
+
+def _let_find(models: Path) -> None:
+    """Lets Python find models in the folder that the settings name, before those that ship."""
+    package = importlib.import_module("models")
+    if str(models) not in package.__path__:
+        package.__path__.insert(0, str(models))
 
 
 def load_spec(model: str, models_dir: Path | None = None) -> ModelSpec:

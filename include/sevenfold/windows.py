@@ -9,9 +9,10 @@ Everything is decided by `as_of` and the spec, so all environments agree without
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from sevenfold.candidate import Candidate
 from sevenfold.errors import SevenfoldError
 from sevenfold.spec import ModelSpec
 
@@ -67,6 +68,12 @@ def windows(spec: ModelSpec, as_of: datetime, window_months: int | None = None) 
         test=(holdout, sealed),
         sealed=(sealed, as_of),
     )
+
+
+def of_candidate(spec: ModelSpec, candidate: Candidate) -> Windows:
+    """The windows as the candidate was made: its run may have shortened the training window."""
+    found, start = windows(spec, candidate.as_of), candidate.train_window[0]
+    return replace(found, training=(start, found.training[1]), fitting=(start, found.fitting[1]))
 
 
 def rehearsal(spec: ModelSpec, as_of: datetime) -> Windows:

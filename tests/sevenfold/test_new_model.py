@@ -95,6 +95,27 @@ def test_it_passes_its_own_tests_without_a_candidate(tmp_path: Path, kind: str) 
     assert "10 passed" in done.stdout
 
 
+def test_its_tests_are_found_wherever_its_folder_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the very command that is printed, in a folder of models outside of the repository."""
+    shelf = tmp_path / "our own"
+    shelf.mkdir()
+    monkeypatch.setenv("SEVENFOLD_MODELS", str(shelf))
+    settings.cache_clear()
+    said = CliRunner().invoke(app, ["new-model", "churn"]).output
+    settings.cache_clear()
+    [command] = [line.partition(":")[2].strip() for line in said.splitlines() if line.startswith("test it")]
+    done = subprocess.run(
+        f"{command} -q -p no:cacheprovider -k minimum",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "SEVENFOLD_HOME": str(tmp_path / "home")},
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+
+
 def test_one_goes_from_development_through_preproduction(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

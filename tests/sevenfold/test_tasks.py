@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,24 @@ def test_the_simple_models_beat_the_constant(truth: World) -> None:
     losses = {name: task.losses(truth.label[test], one).mean() for name, one in found.items()}
     assert losses[task.linear] < losses["constant"] - 0.1
     assert losses["gradient_boosting"] < losses["constant"] - 0.1
+
+
+def test_a_column_that_is_wholly_missing_in_training_is_no_harm_to_the_linear_model(truth: World) -> None:
+    task, train, test = truth.task, slice(0, 500), slice(2500, ROWS)
+
+    def two_columns(rows: slice, second: float) -> Examples:
+        one = truth.examples(rows)
+        numeric = np.hstack([one.numeric, np.full((len(one), 1), second, np.float32)])
+        return replace(one, numeric=numeric)
+
+    learned, missing = two_columns(train, np.nan), two_columns(test, np.nan)
+    fit = baselines(task)[task.linear]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        predict = fit(learned, learned, [], 0)
+        found = predict(missing)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(predict(two_columns(test, 1e6)), found, atol=1e-3)
 
 
 def network(task: Task) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from sevenfold.errors import SevenfoldError
 from sevenfold.spec import load_spec
-from sevenfold.windows import months_before, windows
+from sevenfold.windows import months_before, of_candidate, windows
 
 SPEC = load_spec("flight_delay")
 
@@ -32,6 +33,15 @@ def test_the_first_candidate_of_the_story_trains_on_january_to_march() -> None:
 def test_three_months_reach_back_from_the_holdout() -> None:
     assert windows(SPEC, at(2013, 11, 1), 3).training == (at(2013, 7, 2), at(2013, 10, 2))
     assert windows(SPEC, at(2013, 5, 1), 12).training[0] == at(2013, 1, 1)
+
+
+def test_a_candidate_whose_window_was_shortened_is_followed_in_it() -> None:
+    made = windows(SPEC, at(2013, 11, 1), 3)
+    candidate = SimpleNamespace(as_of=made.as_of, train_window=made.training)
+    assert of_candidate(SPEC, candidate) == made
+    whole = windows(SPEC, made.as_of)
+    candidate.train_window = whole.training
+    assert of_candidate(SPEC, candidate) == whole
 
 
 @given(st.integers(40, 364), st.one_of(st.none(), st.integers(1, 12)))

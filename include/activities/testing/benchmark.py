@@ -18,7 +18,7 @@ from sevenfold.quality import Rows
 from sevenfold.snapshot import Snapshot, snapshot
 from sevenfold.tabular import Encoder
 from sevenfold.training import Examples
-from sevenfold.windows import Windows, windows
+from sevenfold.windows import Windows, of_candidate, windows
 
 SAMPLE = 40_000
 """Rows that simple models learn from, evenly of all days: here they are a floor that is cheap to have;
@@ -47,7 +47,8 @@ def main(activity: Activity) -> None:
         differences |= {f"{metric}, less the {baseline}'s": of for metric, of in against.items()}
     if not differences:
         activity.progress("no champion: nothing compared")
-    for name, prediction in simple(activity, data, of, scorer.encoder, test).items():
+    learned = of_candidate(spec, activity.candidate)
+    for name, prediction in simple(activity, data, learned, scorer.encoder, test).items():
         scored[name] = prediction
         losses, ours = (spec.task.losses(rows.label, scored[one]) for one in (name, "candidate"))
         gain = evaluation.mean(losses - ours, rows.days)
@@ -66,7 +67,7 @@ def baselines(activity: Activity) -> list[tuple[Literal["champion", "anchor"], C
 
 
 def simple(activity: Activity, data: Snapshot, of: Windows, encoder: Encoder, test: Any) -> dict[str, Floats]:
-    """What each simple model, fitted to a sample of the training days, predicts for the test rows."""
+    """What each simple model predicts for the test rows, fitted to a sample of the candidate's days."""
     fitting, stopping = (
         data.labelled(*window, of.as_of, activity.spec.columns) for window in (of.fitting, of.stopping)
     )

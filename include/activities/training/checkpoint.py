@@ -21,7 +21,7 @@ from sevenfold.snapshot import snapshot
 from sevenfold.tracking import Record
 from sevenfold.training.drill import CHECKPOINT_STEPS, DrillFailed, drill_job, kill_at, steps_of
 from sevenfold.training.job import Job
-from sevenfold.windows import windows
+from sevenfold.windows import of_candidate
 
 ATTEMPTS = 3
 EARLIEST, LATEST = 0.05, 0.75
@@ -65,7 +65,7 @@ def drill(activity: Activity, candidate: Candidate) -> Resumption:
     import torch
 
     spec, data = activity.spec, snapshot(activity.spec, activity.settings.data, activity.progress)
-    of = windows(spec, candidate.as_of)
+    of = of_candidate(spec, candidate)
     with tempfile.TemporaryDirectory() as folder:
         jobs = [
             drill_job(spec, data, of, candidate.hyperparameters, Path(folder) / name)

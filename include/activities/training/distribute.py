@@ -21,7 +21,7 @@ from sevenfold.training.drill import drill_job
 from sevenfold.training.examples import Examples
 from sevenfold.training.launch import Launch
 from sevenfold.training.record import Fitted
-from sevenfold.windows import windows
+from sevenfold.windows import of_candidate
 
 PROCESSES = 2
 
@@ -29,7 +29,7 @@ PROCESSES = 2
 def main(activity: Activity) -> None:
     """Measures how far apart the metrics end, and how well the work is shared."""
     spec, candidate = activity.spec, activity.candidate
-    data, of = snapshot(spec, activity.settings.data, activity.progress), windows(spec, candidate.as_of)
+    data, of = snapshot(spec, activity.settings.data, activity.progress), of_candidate(spec, candidate)
     with tempfile.TemporaryDirectory() as folder:
         job = drill_job(spec, data, of, candidate.hyperparameters, Path(folder) / "job")
         stopping = job.stopping.read(0)
