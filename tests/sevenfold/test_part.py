@@ -27,7 +27,8 @@ ENOUGH_S = 60.0
 def here(tmp_path: Path) -> Settings:
     return Settings(
         home=tmp_path / "home",
-        gateway_url=f"http://127.0.0.1:{free_port()}",
+        gateway_plain=True,
+        gateway_url=f"http://0.0.0.0:{free_port()}",
         evidence_url=f"sqlite:///{tmp_path}/evidence.db",
     )
 
@@ -37,6 +38,7 @@ def command(here: Settings, part: str) -> subprocess.Popen[str]:
         "PYTHONPATH": os.pathsep.join(sys.path),
         "SEVENFOLD_HOME": str(here.home),
         "SEVENFOLD_GATEWAY_URL": here.gateway_url,
+        "SEVENFOLD_GATEWAY_PLAIN": "true",
         "SEVENFOLD_EVIDENCE_URL": here.evidence_url,
     }
     return subprocess.Popen(
