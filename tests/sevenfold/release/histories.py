@@ -108,5 +108,8 @@ class Histories:
 
     def _require_champion(self, home: Path, champion: str) -> None:
         store = opened(home)
-        assert release.row(store, MODEL).champion == champion
+        row = release.row(store, MODEL)
+        assert row.champion == champion
+        ended = store.promotion(self.promotion)
+        assert (row.held is not None) == (ended.verdict == "Failed"), "proven bad, and the next one may come"
         store.engine.dispose()
