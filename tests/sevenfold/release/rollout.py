@@ -23,6 +23,7 @@ from sevenfold.conclude import conclude
 from sevenfold.errors import SevenfoldError
 from sevenfold.promotion import PromotionEnded
 from sevenfold.reconcile import reconcile
+from sevenfold.release_law import OnHold
 from sevenfold.release_row import NotClaimed, SlotBusy
 from sevenfold.store import Store, open_store
 from sevenfold.traffic import Traffic
@@ -81,6 +82,9 @@ def roll_out(home: Path, promotion_id: str, verdict: str, patience_s: float = PA
             release.claim(store, promotion_id, OPERATOR)
             reconcile(store, MODEL, router)
             release.set_share(store, promotion_id, 0.5, OPERATOR)
+        except OnHold:  # after another one that was proven bad: a person looks, and lets the next one come
+            release.release_hold(store, MODEL, OPERATOR, "looked at")
+            continue
         except (SlotBusy, NotClaimed, PromotionEnded):
             if time.monotonic() > until:
                 raise
