@@ -37,7 +37,7 @@ class Forward:
         with caller, contextlib.suppress(OSError):
             ask = CoreV1Api(self._core.api_client).connect_get_namespaced_pod_portforward
             way = portforward(ask, self._pod, self._namespace, ports=str(self._target))
-            with contextlib.closing(way), way.socket(self._target) as there:
+            with contextlib.closing(way), contextlib.closing(way.socket(self._target)) as there:
                 there.setblocking(True)
                 _pump(caller, there)
 
