@@ -170,6 +170,15 @@ class PodOperator(KubernetesPodOperator):
                 raise vanished
             return result
 
+    def convert_config_file_to_dict(self) -> None:
+        """Hands the triggerer a kubeconfig only where the task's author named one.
+
+        (The provider hands it that of KUBECONFIG as well, beside the connection's, and then refuses both.)
+        """
+        self._config_dict = None
+        if self.config_file:
+            super().convert_config_file_to_dict()  # type: ignore[no-untyped-call]
+
     def get_or_create_pod(self, pod_request_obj: Any, context: Any) -> Any:
         """The pod of an interrupted try, be it that it has ended meanwhile, else a new one.
 

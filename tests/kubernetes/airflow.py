@@ -25,7 +25,7 @@ SMALL = {
     "as_of": "2013-03-15",
     "window_months": 1,
     "search_trials": 1,
-    "hyperparameters": {},
+    "hyperparameters": {"epochs": 4},
     "reason": "a slice, for a test of the cluster",
 }
 

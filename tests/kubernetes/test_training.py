@@ -9,7 +9,7 @@ from tests.kubernetes.airflow import Airflow
 
 ACTIVITIES = ("search", "train", "checkpoint", "distribute", "resources", "benchmark")
 ENDED = ("success", "failed", "upstream_failed", "skipped")
-LONG = {"epochs": 40, "patience": 40}
+LONG = {"epochs": 40}
 """Training that takes long enough for something to happen to it."""
 
 

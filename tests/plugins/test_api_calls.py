@@ -47,6 +47,7 @@ class Task:
         patch.setenv(
             "AIRFLOW_CONN_KUBERNETES_DEFAULT", json.dumps({"conn_type": "kubernetes", "extra": extra})
         )
+        patch.setenv("KUBECONFIG", str(server.kubeconfig))  # somebody's own, beside the connection's
         self.kept: dict[str, Any] = {}
         self.nodes: int | None = None
         self.arguments: dict[str, Any] = {}
