@@ -19,7 +19,7 @@ from sevenfold.cluster_secrets import IN_CLUSTER, cluster_secrets
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "docs/cluster.md")}
 TEXT = "\n".join(PAGES.values())
-BLOCKS = re.findall(r"^```\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```\w*\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 TYPED = "\n".join([*BLOCKS, *re.findall(r"`([^`\n]+)`", re.sub(r"(?ms)^```.*?^```", "", TEXT))])
 """Lines in which somebody is told what to type."""
 OURS = r"^(?:.* -m sevenfold\.cli|sevenfold) ([a-z][^`\n|;]*)"
