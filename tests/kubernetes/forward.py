@@ -31,11 +31,13 @@ class Forward:
             threading.Thread(target=self._serve, args=(caller,), daemon=True).start()
 
     def _serve(self, caller: socket.socket) -> None:
-        from kubernetes.client import CoreV1Api
+        from kubernetes.client import ApiClient, CoreV1Api
         from kubernetes.stream import portforward
 
         with caller, contextlib.suppress(OSError):
-            ask = CoreV1Api(self._core.api_client).connect_get_namespaced_pod_portforward
+            # a client of its own: what forwards a port changes the client's way to ask while it does
+            own = CoreV1Api(ApiClient(self._core.api_client.configuration))
+            ask = own.connect_get_namespaced_pod_portforward
             way = portforward(ask, self._pod, self._namespace, ports=str(self._target))
             with contextlib.closing(way), contextlib.closing(way.socket(self._target)) as there:
                 there.setblocking(True)
