@@ -14,7 +14,7 @@ from tests.benchmarks.victims import NotOurs, send
 SLEEP = [sys.executable, "-c", "import time; print(flush=True); time.sleep(1000)"]
 
 
-@pytest.mark.parametrize("pid", [-1, 0, 1, os.getpid(), 2**22 - 1])
+@pytest.mark.parametrize("pid", [-1, 0, 1, pytest.param(os.getpid(), id="own"), 2**22 - 1])
 def test_who_is_none_of_the_stack_is_left_alone(pid: int, tmp_path: Path) -> None:
     with pytest.raises(NotOurs):
         send(0, pid, tmp_path)  # signal 0 only asks: should it get through, nobody is harmed
