@@ -24,12 +24,15 @@ from sevenfold import release
 from sevenfold.anchor import anchor
 from sevenfold.artifacts import ArtifactStore, open_artifacts
 from sevenfold.candidate import Candidate
+from sevenfold.database import StoreUnavailable
 from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
 from sevenfold.measurement import Measurement
 from sevenfold.settings import Settings, settings
 from sevenfold.spec import ModelSpec, load_spec
 from sevenfold.store import Promotion, Store, open_store
 
+NETWORK_S = 10.0
+"""How long an activity asks again for an evidence store that it cannot reach."""
 FINISHED = "activity finished"
 """What the audit log says of an activity that ended well, with what it cost."""
 
@@ -167,7 +170,7 @@ def run(main: Callable[[Activity], Any], arguments: list[str] | None = None) -> 
     given = parser.parse_args(arguments)
     try:
         here = settings()
-        store = open_store(here.evidence_url)
+        store = _store(here.evidence_url)
         promotion = store.promotion(f"{given.model}/{given.environment}/{given.run}")
         activity = Activity(name, promotion, store, here)
         activity.progress(f"{name} of {promotion.id}, as of {promotion.as_of:%Y-%m-%d %H:%M}")
@@ -183,6 +186,21 @@ def run(main: Callable[[Activity], Any], arguments: list[str] | None = None) -> 
         where = f" at {error.filename}" if error.filename else ""
         _failed(name, given, f"{error.strerror or error}{where}")
         sys.exit(1)
+
+
+def _store(url: str) -> Store:
+    """The evidence store; whoever cannot reach it at once asks again for a while.
+
+    (A cluster's network may learn of a new pod only after its program has begun.)
+    """
+    until = time.monotonic() + NETWORK_S
+    while True:
+        try:
+            return open_store(url)
+        except StoreUnavailable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(NETWORK_S / 20)
 
 
 def _failed(name: str, given: argparse.Namespace, why: str) -> None:
