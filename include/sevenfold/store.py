@@ -431,9 +431,10 @@ class Store(Database):
         """Keeps the sentence with which an activity failed, for whoever asks why its promotion ended."""
         self.audit(activity, FAILED, {"promotion": promotion, "why": why})
 
-    def failures(self, promotion: str) -> dict[str, str]:
-        """With which sentence each activity of the promotion last failed, by activity."""
+    def failures(self, promotion: str, since: datetime | None = None) -> dict[str, str]:
+        """With which sentence each activity of the promotion last failed, by activity; only those `since`."""
         lines = [line for line in self.audit_lines() if line.what == FAILED]
+        lines = [line for line in lines if since is None or line.at >= since]
         return {line.who: line.detail["why"] for line in lines if line.detail["promotion"] == promotion}
 
     def get_clock(self, model: str) -> datetime | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from sevenfold.errors import SevenfoldError
 from sevenfold.promotion import UnknownPromotion
 from sevenfold.store import open_store
 from sevenfold_airflow.failures import as_airflow_sees_it
@@ -57,3 +59,17 @@ class FinishOperator(BaseOperator):
             open_store().end_promotion(
                 promotion_of(run.dag_id, run.run_id), "promoted", "Successful", "all activities are done"
             )
+
+
+def leave_word(context: Any) -> None:
+    """For `close`: why the last try of an activity failed, where its program had no chance to say it itself.
+
+    A program that ended by itself has left its sentence. One that was killed, or whose pod found no node, no
+    image or no memory, has left none, or that of an earlier try.
+    """
+    why, run, task = context.get("exception"), context["dag_run"], context["ti"]
+    promotion = promotion_of(run.dag_id, run.run_id)
+    with suppress(SevenfoldError):  # the task's log has it, whatever becomes of the evidence store
+        store = open_store()
+        if why and task.task_id not in store.failures(promotion, since=task.start_date):
+            store.activity_failed(task.task_id, promotion, str(why))

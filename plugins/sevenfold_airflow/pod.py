@@ -30,6 +30,7 @@ from urllib3.exceptions import HTTPError
 from sevenfold.errors import NO_RETRY_HELPS
 from sevenfold.pod_end import why_it_ended
 from sevenfold.settings import REPOSITORY, settings
+from sevenfold_airflow.close import leave_word
 from sevenfold_airflow.links import EvidenceLink, ReportLink
 from sevenfold_airflow.local_pod import CannotRunLocally, Ended, LocalPod, signal_name
 from sevenfold_airflow.pod_refused import Refusal, unreachable, why_refused
@@ -74,6 +75,7 @@ class PodOperator(KubernetesPodOperator):
             "on_finish_action": "delete_succeeded_pod",
             "do_xcom_push": False,  # a side container, and an image that a cluster may not have
             "durable": True,  # find the pod of an interrupted try again
+            "on_failure_callback": leave_word,
         }
         super().__init__(**defaults | arguments)
         self._own = frozenset(arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.rail_world import World
 
 from sevenfold.candidate import Candidate
 from sevenfold.promotion import Promotion
-from sevenfold_airflow.close import CloseOperator, FinishOperator
+from sevenfold_airflow.close import CloseOperator, FinishOperator, leave_word
 from sevenfold_airflow.gate import GateSensor
 from sevenfold_airflow.promote import PromoteOperator
 from sevenfold_airflow.triggers import GateTrigger
@@ -253,6 +254,29 @@ def test_close_says_why_the_activity_failed(world: World, promotion: Promotion) 
     with pytest.raises(AirflowFailException, match=f"^error: {sentence}$"):
         close()
     assert world.store.promotion(promotion.id).outcome == sentence
+
+
+def leave(began: datetime, why: str) -> None:
+    made = task(CloseOperator, "testing")
+    leave_word(
+        context(made)
+        | {"ti": SimpleNamespace(task_id="train", start_date=began), "exception": Exception(why)}
+    )
+
+
+def test_close_says_why_a_pod_that_never_ran_failed(world: World, promotion: Promotion) -> None:
+    world.store.activity_failed("train", promotion.id, "the first try found the disk full")
+    leave(datetime.now(UTC), "train could not get its image")
+    with pytest.raises(AirflowFailException, match=r"train last said: train could not get its image$"):
+        close()
+
+
+def test_what_an_activity_said_itself_stands(world: World, promotion: Promotion) -> None:
+    began = datetime.now(UTC)
+    world.store.activity_failed("train", promotion.id, "the model is a pickle")
+    leave(began, "train ended with exit code 1 after 2.0 s")
+    with pytest.raises(AirflowFailException, match=r"train last said: the model is a pickle$"):
+        close()
 
 
 def test_close_says_what_the_gate_said(world: World, promotion: Promotion) -> None:
