@@ -31,6 +31,7 @@ training/node                              mlflow                           5000
 {{staging preproduction production}}/server    objects                      443
 staging/activity                           airflow/api-server               8080
 preproduction/activity                     production/gateway               8000 8002
+preproduction/activity                     own/server                       8080
 production/gateway                         preproduction/server             8080
 production/reconciler                      postgresql                       5432
 production/reconciler                      kubernetes                       443 6443
