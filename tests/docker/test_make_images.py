@@ -124,7 +124,7 @@ def test_all_are_built_once_and_named_by_their_content(tmp_path: Path, kind: str
 
 CHANGES = {
     "include/a.py": WITH_OUR_CODE,
-    "dags/a.py": ["airflow", "security"],
+    "dags/a.py": ["airflow", "machine", "security"],
     "docker/quality/requirements.lock": ["quality", "security"],
     "docker/common/requirements.lock": [
         *("activities", "common", "loadtest", "quality", "security", "trainer"),
