@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from sevenfold.errors import SevenfoldError
@@ -52,11 +53,21 @@ def _kept(path: Path, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def private_folder(folder: Path) -> Path:
-    """Makes `folder` readable by its owner only; a Secret that is mounted read-only stays as it is."""
+    """Makes `folder` readable by its owner only.
+
+    What a cluster mounts stays as it is: a Secret, which is read-only, and the folder at the top of a volume,
+    which is root's and lets the pod's group in.
+    """
     if not mounted(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
+        if not _top_of_volume(folder):
+            folder.chmod(0o700)
     return folder
+
+
+def _top_of_volume(folder: Path) -> bool:
+    there = folder.stat()
+    return there.st_uid == 0 != os.getuid() and not there.st_mode & stat.S_IWOTH
 
 
 def mounted(path: Path) -> bool:

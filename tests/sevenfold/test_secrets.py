@@ -18,7 +18,7 @@ from sevenfold.cluster_secret import cluster_secret
 from sevenfold.errors import SevenfoldError
 from sevenfold.keys import GatewayKeys
 from sevenfold.people import People
-from sevenfold.secrets import AIRFLOW_USERS, UnsafeSecrets, airflow_passwords
+from sevenfold.secrets import AIRFLOW_USERS, UnsafeSecrets, airflow_passwords, private_folder
 from sevenfold.signing import BadKey, Keys
 
 
@@ -144,3 +144,21 @@ def test_a_laptop_stays_strict(tmp_path: Path) -> None:
     (tmp_path / "signing.pem").chmod(0o440)
     with pytest.raises(BadKey, match="can be read by others"):
         _ = Keys(tmp_path).signer
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "left"),
+    [(0, 0o42775, True), (0, 0o41777, False), (4711, 0o42775, False)],
+    ids=["top of a volume", "writable for all", "somebody's"],
+)
+def test_the_top_of_a_volume_stays_as_the_cluster_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, mode: int, left: bool
+) -> None:
+    changed: list[int] = []
+    volume = os.stat_result((mode, 0, 0, 1, owner, 10001, 0, 0, 0, 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getuid", lambda: 10001)
+        patch.setattr(Path, "stat", lambda *_, **__: volume)
+        patch.setattr(Path, "chmod", lambda _, mode: changed.append(mode))
+        private_folder(tmp_path)
+    assert changed == ([] if left else [0o700])
