@@ -2,7 +2,7 @@
 
 It is a real HTTP server on loopback, so the blocking and the asynchronous client meet the same one. Objects
 are kept, patched, listed and watched by kmock; added here are selectors, a scheduler, a kubelet and a Job
-controller of a few lines, logs, and faults that hit chosen requests.
+controller of a few lines, logs, the rights of Airflow's role, and faults that hit chosen requests.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -23,6 +24,10 @@ import kmock
 import yaml
 from aiohttp import web
 
+ROLE = (
+    Path(__file__).parents[2] / "include" / "kubernetes" / "base" / "environments" / "every" / "launcher.yaml"
+)
+OBJECT = re.compile(r"/namespaces/[^/]+/(?P<kind>[a-z]+)(/(?P<name>[^/]+)(?P<part>/[a-z]+)?)?$")
 PODS, JOBS, EVENTS = (kmock.resource(name) for name in ("v1/pods", "batch/v1/jobs", "v1/events"))
 
 
@@ -126,6 +131,10 @@ class ApiServer(kmock.KubernetesEmulator):
         return web.json_response(body, status=fault.status or 500, headers=fault.headers)
 
     async def _answer(self, raw: web.BaseRequest) -> web.StreamResponse:
+        verb, resource = _asked(raw)
+        if (verb, resource) not in _allowed():
+            message = f"{resource} is forbidden: Airflow's role cannot {verb} it"
+            return web.json_response({"code": 403, "reason": "Forbidden", "message": message}, status=403)
         if found := re.search(r"/namespaces/([^/]+)/pods/([^/]+)/log$", raw.path):
             return await self._send_log(raw, *found.groups())
         return await super().__call__(raw)
@@ -317,6 +326,23 @@ def _kubeconfig(url: str) -> dict[str, Any]:
         "clusters": [{"name": "here", "cluster": {"server": url.rstrip("/")}}],
         "users": [{"name": "here", "user": {"token": "t"}}],
     }
+
+
+@cache
+def _allowed() -> set[tuple[str, str]]:
+    """Verb and resource of all that the role lets Airflow do where its pods are."""
+    role = next(yaml.safe_load_all(ROLE.read_text()))
+    return {(verb, kind) for rule in role["rules"] for kind in rule["resources"] for verb in rule["verbs"]}
+
+
+def _asked(raw: web.BaseRequest) -> tuple[str, str]:
+    """Verb and resource of a request, in the words of a role."""
+    found = OBJECT.search(raw.path)
+    assert found is not None, f"{raw.path} is nothing of a namespace"
+    many = "watch" if raw.query.get("watch", "").lower() in ("true", "1") else "list"
+    read = "get" if found["name"] else many
+    verb = {"GET": read, "POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}[raw.method]
+    return verb, found["kind"] + (found["part"] or "")
 
 
 def _hits(fault: Fault, raw: web.BaseRequest) -> bool:
