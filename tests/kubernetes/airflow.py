@@ -21,6 +21,7 @@ from sevenfold.secrets import airflow_passwords
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG = "flight_delay.training"
+ENDED = ("success", "failed", "upstream_failed", "skipped")
 SMALL = {
     "as_of": "2013-03-15",
     "window_months": 1,
@@ -31,12 +32,17 @@ SMALL = {
 
 
 class Airflow:
-    """Starts with what a person would give it: a connection, addresses, keys."""
+    """Starts with what a person would give it: a connection, addresses, keys.
 
-    def __init__(self, place: Place, folder: Path, **here: Any) -> None:
+    Args:
+        models: folder of models; those of the repository unless given.
+        here: more of the connection's extra `sevenfold`.
+    """
+
+    def __init__(self, place: Place, folder: Path, models: Path | None = None, **here: Any) -> None:
         self.place, self.folder = place, folder
         self.url = f"http://127.0.0.1:{free_ports(1)[0]}"
-        quick = {"poll_seconds": 1, "log_seconds": 5, "schedule_seconds": 120, "start_seconds": 300}
+        quick = {"poll_seconds": 1, "log_seconds": 5, "schedule_seconds": 120, "start_seconds": 900}
         extra = {
             "kube_config_path": str(place.kubeconfig(folder)),
             "sevenfold": {
@@ -61,6 +67,7 @@ class Airflow:
             "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps({"conn_type": "kubernetes", "extra": extra}),
             "PYTHONPATH": f"{ROOT / 'include'}:{ROOT / 'plugins'}",
             "OMP_NUM_THREADS": "1",
+            **({"SEVENFOLD_MODELS": str(models)} if models else {}),
         }
         self.client = AirflowClient(self.url, "admin", airflow_passwords(place.secrets)["admin"])
         self.process: subprocess.Popen[bytes] | None = None

@@ -1,9 +1,10 @@
-"""One cluster and one place on it for all tests of this folder; see README, 'On a cluster'.
+"""One cluster and one place on it for all tests of this folder; docs/cluster.md, 'Try it on your cluster'.
 
-    KUBECONFIG=... python -m pytest -m kubernetes tests/kubernetes
+    KUBECONFIG=... python -m pytest -m kubernetes tests/kubernetes -s
 
 The pods run the images that include/kubernetes/images names; SEVENFOLD_TEST_REGISTRY and SEVENFOLD_TEST_TAG
-name others (`<registry>/<image>:<tag>`), SEVENFOLD_TEST_PULL_POLICY (IfNotPresent) when they are pulled.
+name others (`<registry>/<image>:<tag>`), SEVENFOLD_TEST_PULL_POLICY (IfNotPresent) when they are pulled,
+SEVENFOLD_TEST_STORAGE_CLASS whose volumes the pods share (the default class; `none`: folders of a node).
 """
 
 from __future__ import annotations

@@ -69,6 +69,7 @@ class Place:
 
     def prepare(self) -> None:
         """Makes all that is needed, the testbed first: it takes longest."""
+        print(f"namespaces {self.name}-..., images {self.images['trainer']} and {self.images['testbed']}")
         for priority in self.cluster.objects("base/priorities.yaml"):
             self.cluster.make(priority)
         self._start_testbed()
@@ -167,56 +168,15 @@ class Place:
         files = [
             "base/environments/every/limits.yaml",
             f"base/environments/{self.environment}/{self.environment}.yaml",
+            "base/environments/training/nodes.yaml",
         ]
         for path in files:
             for made in self.cluster.objects(path):
-                if made["kind"] in ("ServiceAccount", "LimitRange", "ResourceQuota"):
+                if made["kind"] in ("ServiceAccount", "LimitRange", "ResourceQuota", "Service"):
                     self.cluster.make(made, self.namespace)
-        self._make_claim()
-
-    def _make_claim(self) -> None:
-        """The claim of the pods' data: a folder of the node where there is no storage class."""
-        [claim] = self.cluster.objects("base/environments/every/data.yaml")
-        del claim["spec"]["storageClassName"]
-        claim["spec"]["accessModes"] = ["ReadWriteOnce"]  # what every class can give; the pods share a node
-        if not self.cluster.has_storage():
-            claim["spec"] |= {"storageClassName": "", "volumeName": self._make_volume()}
-        self.cluster.make(claim, self.namespace)
-
-    def _make_volume(self) -> str:
-        """A folder of a node as a volume, opened for the pods by a pod that may do that."""
-        folder = f"/tmp/{self.name}"
-        host = {"hostPath": {"path": folder, "type": "DirectoryOrCreate"}}
-        volume = {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": self.name},
-            "spec": {"capacity": {"storage": "50Gi"}, "accessModes": ["ReadWriteOnce"], **host},
-        }
-        self.cluster.make(volume)
-        self.cluster.volumes.append(self.name)
-        self.cluster.make_namespace(f"{self.name}-volume", restricted=False)
-        opener = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "opener"},
-            "spec": {
-                "restartPolicy": "Never",
-                "volumes": [{"name": "folder", **host}],
-                "containers": [
-                    {
-                        "name": "opener",
-                        "image": self.images["testbed"],
-                        "imagePullPolicy": self.images.pull_policy,
-                        "command": ["chmod", "0777", "/folder"],
-                        "securityContext": {"runAsUser": 0},
-                        "volumeMounts": [{"name": "folder", "mountPath": "/folder"}],
-                    }
-                ],
-            },
-        }
-        self.cluster.make(opener, f"{self.name}-volume")
-        return self.name
+        self.cluster.make_claim(
+            "sevenfold-data", self.namespace, self.images["testbed"], self.images.pull_policy
+        )
 
     def _make_airflows_account(self) -> None:
         self.cluster.make_namespace(f"{self.name}-airflow")
@@ -226,16 +186,7 @@ class Place:
 
     def _await_testbed(self) -> None:
         space = f"{self.name}-testbed"
-
-        def ready() -> bool:
-            pod = self.cluster.core.read_namespaced_pod("testbed", space)
-            states = pod.status.container_statuses or []
-            waiting = [one.state.waiting for one in states if one.state and one.state.waiting]
-            stuck = [one for one in waiting if one.reason not in ("ContainerCreating", "PodInitializing")]
-            assert not stuck, f"the testbed does not start: {stuck[0].reason}: {stuck[0].message}"
-            return any(one.ready for one in states)
-
-        self.cluster.wait(ready, "the testbed is not ready", 300)
+        self.cluster.running("testbed", space, 900)  # a slow registry, a slow machine
         for name, port in PORTS.items():
             self.forwards[name] = Forward(self.cluster.core, space, "testbed", port)
 

@@ -1,8 +1,8 @@
 """The manifests on a real cluster: what it takes, whom it lets do what, and who really reaches whom there.
 
 Everything lies in namespaces of its own, named anew each time: a Sevenfold that is installed is not touched.
-Needs a kubeconfig that may create namespaces and impersonate; and for the network an image with Python,
-SEVENFOLD_PROBE_IMAGE, and a network plugin that enforces NetworkPolicies.
+Needs kubectl, a kubeconfig that may create namespaces and impersonate; and for the network an image with
+Python (SEVENFOLD_PROBE_IMAGE, else the testbed's) and a network plugin that enforces NetworkPolicies.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.kubernetes.cluster import MARK, Cluster
+from tests.kubernetes.place import Images
 from tests.manifests.reachability import End, Network
 from tests.manifests.rendered import Resource, of_kind, overlay, overlay_text, read
 from tests.manifests.rights import Right, rights
 from tests.manifests.test_reachability import OUTSIDE, ends
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(900)]
-IMAGE = os.environ.get("SEVENFOLD_PROBE_IMAGE", "python:3.11-slim-bookworm")
+IMAGES = Images.given()
+IMAGE = os.environ.get("SEVENFOLD_PROBE_IMAGE") or IMAGES["testbed"]
 PORTS = (5000, 5432, 8000, 8001, 8002, 8080, 9000)
-POLICIES = {"Namespace", "PriorityClass", "ServiceAccount", "Role", "RoleBinding", "NetworkPolicy"} | {
+POLICIES = {"Namespace", "ServiceAccount", "Role", "RoleBinding", "NetworkPolicy"} | {
     "ConfigMap",
     "LimitRange",
     "ResourceQuota",
@@ -89,29 +91,25 @@ class Installed:
 
 
 @pytest.fixture(scope="module")
-def installed() -> Iterator[Installed]:
+def installed(cluster: Cluster) -> Iterator[Installed]:
     """Namespaces, rights and policies of laptop-kind, and their end."""
-    if not shutil.which("kubectl") or not _answers():
-        pytest.skip("no cluster answers: set KUBECONFIG to one on which namespaces may be made")
+    if not shutil.which("kubectl"):
+        pytest.skip("there is no kubectl on PATH")
     here = Installed(f"manifests-{secrets.token_hex(3)}")
     made = [one for one in here.resources() if one["kind"] in POLICIES]
-    made.sort(key=lambda one: one["kind"] not in ("Namespace", "PriorityClass"))
+    made.sort(key=lambda one: one["kind"] != "Namespace")
+    for priority in of_kind(here.resources(), "PriorityClass"):
+        cluster.make(priority)
+    for space in of_kind(made, "Namespace"):
+        space["metadata"].setdefault("labels", {}).update(MARK)
+        cluster.namespaces.append(space["metadata"]["name"])
+    print(f"\n{len(made)} objects of laptop-kind as {here.name}-...", flush=True)
     try:
         kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=yaml.safe_dump_all(made))
         yield here
-    finally:
-        spaces = [one["metadata"]["name"] for one in of_kind(made, "Namespace")]
-        gone = ("delete", "namespace", "--wait=false", "--ignore-not-found")
-        kubectl(*gone, *spaces, check=False)
-        kubectl(*gone, "--selector", f"sevenfold.io/probe={here.name}", check=False)
-
-
-def _answers() -> bool:
-    try:
-        done = subprocess.run(["kubectl", "get", "--raw", "/readyz"], capture_output=True, timeout=20)
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+    finally:  # they go while other tests begin; `cluster` waits for their end
+        mine = [name for name in cluster.namespaces if name.startswith(f"{here.name}-")]
+        kubectl("delete", "namespace", "--wait=false", "--ignore-not-found", *mine, check=False)
 
 
 @pytest.mark.parametrize("name", ["laptop-kind", "staging-like", "production"])
@@ -196,9 +194,11 @@ def test_no_training_gets_the_priority_of_a_release(installed: Installed) -> Non
     assert "created" in kubectl("create", "--dry-run=server", "-f", "-", given=json.dumps(pod))
 
 
-def test_who_reaches_whom_is_what_the_policies_say(installed: Installed) -> None:
+def test_who_reaches_whom_is_what_the_policies_say(installed: Installed, cluster: Cluster) -> None:
     there = {name: end for name, end in ends(overlay("laptop-kind")).items() if not end.address}
     there = {name: end for name, end in there.items() if name not in ("dns", "prometheus")}
+    cluster.namespaces += [f"{installed.name}-{name}" for name in there.keys() & OUTSIDE.keys()]
+    print(f"{len(there)} pods try {len(PORTS)} ports of each other", flush=True)
     addresses = _probes(installed, there)
     network = Network(of_kind(overlay("laptop-kind"), "NetworkPolicy"))
     pairs = [(one, other, port) for one in there for other in there if one != other for port in PORTS]
@@ -235,7 +235,7 @@ def _probes(installed: Installed, there: dict[str, End]) -> dict[str, str]:
         labels = {
             label: said for label, said in there[name].space.items() if label.startswith("sevenfold.io/")
         }
-        metadata = {"name": f"{installed.name}-{name}", "labels": labels | mine}
+        metadata = {"name": f"{installed.name}-{name}", "labels": labels | mine | MARK}
         made.append({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     names = {}
     for name, end in there.items():
@@ -289,7 +289,7 @@ def _pod(name: str, namespace: str, labels: dict[str, str]) -> dict[str, Any]:
                 {
                     "name": "probe",
                     "image": IMAGE,
-                    "imagePullPolicy": "IfNotPresent",
+                    "imagePullPolicy": IMAGES.pull_policy,
                     "command": ["python3", "-c", ANSWER],
                     "resources": {
                         "requests": {"cpu": "5m", "memory": "16Mi"},

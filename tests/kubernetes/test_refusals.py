@@ -53,7 +53,7 @@ class Trier:
                 "namespace": f"{place.name}-{{environment}}",
                 "deferrable": False,
                 "schedule_seconds": 15,
-                "start_seconds": 60,
+                "start_seconds": 600,
             },
         }
         self.connection = json.dumps({"conn_type": "kubernetes", "extra": extra})
@@ -67,7 +67,7 @@ class Trier:
             [sys.executable, "-c", start, json.dumps(given)],
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             env={
                 "PATH": "/usr/bin:/bin",
                 "HOME": str(Path.home()),

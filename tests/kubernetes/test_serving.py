@@ -2,51 +2,43 @@
 
     KUBECONFIG=... python -m pytest -m kubernetes tests/kubernetes/test_serving.py
 
-SEVENFOLD_TEST_REGISTRY (sevenfold), SEVENFOLD_TEST_TAG (dev) and SEVENFOLD_TEST_PULL_POLICY (IfNotPresent)
-say which images the pods run: activities, gateway, server. It needs a default storage class whose volumes
-several pods can write to, and a minute of two cores.
+The pods run the images activities, gateway and server (see conftest.py).
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.place import Images
 from tests.sevenfold.evidence_world import MODEL
 from tests.sevenfold.serving import tiny
 from tests.toy import MODEL_YAML
 
 from sevenfold.cluster_secret import cluster_secret
-from sevenfold.errors import SevenfoldError
 from sevenfold.kubernetes_api import KubernetesApi, Object
 from sevenfold.settings import REPOSITORY, Settings
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(900)]
 KUBERNETES, HERE = REPOSITORY / "include" / "kubernetes", Path(__file__).parent
-REGISTRY = os.environ.get("SEVENFOLD_TEST_REGISTRY", "sevenfold")
-TAG = os.environ.get("SEVENFOLD_TEST_TAG", "dev")
-PULL = os.environ.get("SEVENFOLD_TEST_PULL_POLICY", "IfNotPresent")
+IMAGES = Images.given()
 PATHS = {
-    "Namespace": ("/api/v1", "namespaces"),
     "ServiceAccount": ("/api/v1", "serviceaccounts"),
     "Secret": ("/api/v1", "secrets"),
     "ConfigMap": ("/api/v1", "configmaps"),
-    "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
     "Service": ("/api/v1", "services"),
     "Pod": ("/api/v1", "pods"),
     "Deployment": ("/apis/apps/v1", "deployments"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
     "Role": ("/apis/rbac.authorization.k8s.io/v1", "roles"),
     "RoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "rolebindings"),
-    "PriorityClass": ("/apis/scheduling.k8s.io/v1", "priorityclasses"),
 }
 SMALL = {"requests": {"cpu": "50m", "memory": "300Mi"}, "limits": {"memory": "700Mi"}}
 DATABASE = "sqlite:////logs/evidence.db"
@@ -100,37 +92,19 @@ class Place:
         return found
 
 
-def image(name: str) -> str:
-    return f"{REGISTRY}/{name}:{TAG}"
-
-
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    kubeconfig = os.environ.get("KUBECONFIG", str(Path("~/.kube/config").expanduser()))
-    if not Path(kubeconfig).is_file():
-        pytest.skip(f"no cluster: there is no kubeconfig {kubeconfig}")
-    api = KubernetesApi(Settings(home=tmp_path, kubeconfig=Path(kubeconfig)))
-    try:
-        api.get("/api/v1/namespaces/default")
-    except SevenfoldError as error:
-        pytest.skip(f"no cluster answers: {error}")
-    made = Place(api, tmp_path)
-    try:
-        prepare(made)
-        yield made
-    finally:
-        for environment in ("production", "preproduction", "staging"):
-            api.delete(made.path("Namespace", made.of(environment), None))
+def place(cluster: Cluster, tmp_path: Path) -> Place:
+    made = Place(KubernetesApi(Settings(home=tmp_path, kubeconfig=Path(cluster.kubeconfig))), tmp_path)
+    prepare(made, cluster)
+    return made
 
 
-def prepare(place: Place) -> None:
+def prepare(place: Place, cluster: Cluster) -> None:
     """The namespaces of the environments that serve, with what production's overlay would put there."""
-    for one in yaml.safe_load_all((KUBERNETES / "base/priorities.yaml").read_text()):
-        place.make(one)
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    for one in cluster.objects("base/priorities.yaml"):
+        cluster.make(one)
     for environment in ("production", "preproduction", "staging"):
-        namespace = {"name": place.of(environment), "labels": labels}
-        place.make({"apiVersion": "v1", "kind": "Namespace", "metadata": namespace})
+        cluster.make_namespace(place.of(environment))
     for file in ("serving/accounts.yaml", "serving/deployer.yaml", "production/production.yaml"):
         for one in yaml.safe_load_all((KUBERNETES / "base/environments" / file).read_text()):
             if one["kind"] in ("ServiceAccount", "Role") or one["metadata"]["name"] in (
@@ -155,8 +129,7 @@ def prepare(place: Place) -> None:
     binding = {**everywhere, "kind": "RoleBinding", "roleRef": reference, "subjects": [subject]}
     for one in ({**everywhere, "rules": [slices]}, binding):
         place.make(one, place.of("preproduction"))
-    claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
-    place.make(kind("PersistentVolumeClaim", "sevenfold-logs", spec=claim), place.namespace)
+    cluster.make_claim("sevenfold-logs", place.namespace, IMAGES["activities"], IMAGES.pull_policy)
     keep_secrets(place)
     place.make(kind("ConfigMap", "sevenfold", data=variables(place)), place.namespace)
     place.make(kind("ConfigMap", "driver", **content(place.folder)), place.namespace)
@@ -167,7 +140,11 @@ def prepare(place: Place) -> None:
     for one in yaml.safe_load_all((KUBERNETES / "base/environments/serving/gateway.yaml").read_text()):
         if one["kind"] == "Deployment":
             (container,) = one["spec"]["template"]["spec"]["containers"]
-            container |= {"image": image("gateway"), "imagePullPolicy": PULL, "resources": SMALL}
+            container |= {
+                "image": IMAGES["gateway"],
+                "imagePullPolicy": IMAGES.pull_policy,
+                "resources": SMALL,
+            }
             container["args"] = ["--environment", "production"]
         place.make(one, place.namespace)
 
@@ -194,8 +171,8 @@ def variables(place: Place) -> dict[str, str]:
         "SEVENFOLD_ARTIFACTS_URL": "file:///logs/artifacts",
         "SEVENFOLD_GATEWAY_PLAIN": "true",
         "SEVENFOLD_GATEWAY_URL": "http://gateway:8000",
-        "SEVENFOLD_IMAGES": json.dumps({"server": image("server")}),
-        "SEVENFOLD_IMAGE_PULL_POLICY": PULL,
+        "SEVENFOLD_IMAGES": json.dumps({"server": IMAGES["server"]}),
+        "SEVENFOLD_IMAGE_PULL_POLICY": IMAGES.pull_policy,
     }
 
 
@@ -229,8 +206,8 @@ def pod(name: str, command: list[str], **variables: str) -> Object:
     spec |= {"serviceAccountName": "production", "automountServiceAccountToken": True}
     (container,) = spec["containers"]
     container |= {
-        "image": image("activities"),
-        "imagePullPolicy": PULL,
+        "image": IMAGES["activities"],
+        "imagePullPolicy": IMAGES.pull_policy,
         "command": command,
         "resources": SMALL,
     }

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from tests.kubernetes.airflow import Airflow
+from tests.kubernetes.airflow import ENDED, Airflow
 
 ACTIVITIES = ("search", "train", "checkpoint", "distribute", "resources", "benchmark")
-ENDED = ("success", "failed", "upstream_failed", "skipped")
 LONG = {"epochs": 40}
 """Training that takes long enough for something to happen to it."""
 
