@@ -143,7 +143,7 @@ class Cluster:
         self.make_namespace(space, restricted=False)
         host = {"path": f"/tmp/{name}", "type": "DirectoryOrCreate"}
         keep = (
-            "trap 'rm -rf /folder/* /folder/.[!.]*; exit' TERM; chown 10001:10001 /folder; "
+            "trap 'rm -rf /folder/* /folder/.[!.]*; exit' TERM; chgrp 10001 /folder; chmod 2775 /folder; "
             "while :; do sleep 1; done"
         )
         keeper = {
