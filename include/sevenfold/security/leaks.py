@@ -22,6 +22,8 @@ PLUGINS = (
 )
 """What detect-secrets looks for: by form and entropy, and of the vendors that this talks to. Each plugin
 costs half a second on every run; the tokens of others are found by their entropy."""
+NAMED = r"""[sS]ecretName: ["']?[a-z0-9.-]+\W*$"""
+"""A line of a manifest that says which Secret it means, by its name; what is in it stands elsewhere."""
 KEPT_AWAY = ("__pycache__", "node_modules")
 
 
@@ -108,10 +110,12 @@ def _files(place: Path) -> list[Path]:
 
 def _detected(files: Iterable[Path], root: Path | None) -> list[str]:
     from detect_secrets.core.secrets_collection import SecretsCollection
-    from detect_secrets.settings import transient_settings
+    from detect_secrets.settings import get_filters, transient_settings
 
     secrets = SecretsCollection()
-    with transient_settings({"plugins_used": [{"name": name} for name in PLUGINS]}):
+    with transient_settings({"plugins_used": [{"name": name} for name in PLUGINS]}) as chosen:
+        chosen.filters["detect_secrets.filters.regex.should_exclude_line"] = {"pattern": [NAMED]}
+        get_filters.cache_clear()
         for path in files:
             secrets.scan_file(str(path))
     return [

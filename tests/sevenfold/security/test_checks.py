@@ -117,6 +117,12 @@ def test_secrets_in_code_logs_and_reports_are_found(tmp_path: Path) -> None:
     key = "AKIA" + "QYLPMN5HHHFPZAM2"
     (code / "include" / "leak.py").write_text(f'x = 1\nkey = "{key}"\n')
     assert leaks.in_code(code).problems == ("include/leak.py, line 2: AWS Access Key",)
+    (code / "include" / "leak.py").unlink()
+    manifest = code / "include" / "pod.yaml"
+    manifest.write_text("secretName: sevenfold-files\nchart: {mySecretName: airflow}\n")
+    assert leaks.in_code(code).problems == ()
+    manifest.write_text("secretName: sevenfold-files, clientSecret: hunter2hunter2\n")
+    assert len(leaks.in_code(code).problems) == 1
 
     keys, passwords = GatewayKeys(secrets), airflow_passwords(secrets)
     token = keys.standing()["predict"]
