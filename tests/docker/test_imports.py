@@ -39,6 +39,11 @@ def programs() -> dict[str, list[str]]:
     found["airflow"] = {
         f"sevenfold_airflow.{path.stem}" for path in (ROOT / "plugins/sevenfold_airflow").glob("*.py")
     }
+    found["airflow"] |= {
+        "sevenfold.stack",
+        "sevenfold.going_back",
+        "sevenfold.revoke",
+    }  # sevenfold's commands
     return {image: sorted(modules) for image, modules in found.items()}
 
 
