@@ -272,6 +272,7 @@ def reached(place: Place, step: str) -> bool:
 def test_out_and_back_under_load_without_a_lost_request(place: Place) -> None:
     place.make(pod("driver", ["python", "/driver/serving_driver.py"]), place.namespace)
     place.wait(lambda: reached(place, "waits for loaded"), "the champion is not in force", 420)
+    place.wait(lambda: ready_gateways(place) == 2, "the gateways are not ready", 420)
     service = place.api.get(place.path("Service", "gateway", place.namespace)) or {}
     url = f"http://{service['spec']['clusterIP']}:8000"
     place.make(pod("load", ["python", "/driver/serving_load.py"], URL=url, MODEL=MODEL), place.namespace)
