@@ -21,7 +21,7 @@ CLUSTER = SimpleNamespace(running=lambda: False, deployments=lambda *_: [])
 def reconciled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The generations at which the router was brought in step."""
     seen: list[int] = []
-    monkeypatch.setattr(going_back, "local_gateway", lambda: None)
+    monkeypatch.setattr(going_back, "open_gateway", lambda: None)
     monkeypatch.setattr(
         going_back,
         "reconcile",
