@@ -250,11 +250,12 @@ class _Answers(BaseHTTPRequestHandler):
 
     def _say(self, status: int, content: dict[str, Any]) -> None:
         body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # who asked has given up
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
 
 def serve(pod: GatewayPod, replicas: Replicas, stop: threading.Event, status_port: int = STATUS_PORT) -> None:
