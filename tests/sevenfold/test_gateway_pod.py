@@ -24,6 +24,7 @@ from tests.sevenfold.serving.local import REPLICA, gateway_port, wait
 
 from sevenfold import release
 from sevenfold.cluster import Deployed, Endpoint, ready
+from sevenfold.cluster.kubernetes import deployed_of
 from sevenfold.gateway import pod, remote
 from sevenfold.gateway.local import GatewayRefused
 from sevenfold.gateway.pod import GatewayPod, Replicas
@@ -78,7 +79,7 @@ class Cluster:
         self.tell(candidate, endpoint)
         return endpoint
 
-    def tell(self, candidate: str, *endpoints: Endpoint) -> None:
+    def tell(self, candidate: str, *endpoints: Endpoint, **conditions: bool) -> None:
         """The EndpointSlice of a candidate's Service, as the cluster keeps it."""
         labels = {"app.kubernetes.io/part-of": "sevenfold", "app.kubernetes.io/component": "server"}
         labels |= {
@@ -86,7 +87,8 @@ class Cluster:
             "sevenfold.io/candidate": candidate,
             "sevenfold.io/slot": "champion",
         }
-        found = [{"addresses": [one.host], "conditions": {"ready": True}} for one in endpoints]
+        said = conditions or {"ready": True}
+        found = [{"addresses": [one.host], "conditions": said} for one in endpoints]
         ports = [{"port": one.port} for one in endpoints]
         name = candidate.replace("_", "-")
         self.client.apply(
@@ -190,6 +192,97 @@ def test_it_serves_what_rows_and_cluster_say_comes_back_and_goes_in_order(cluste
         one.thread.join(20)
         assert one.failed == []
         assert not _answers(lambda: asked(cluster, one))
+
+
+class LateReplica(BaseHTTPRequestHandler):
+    """Fails every health check, and answers every request."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._say(503, {})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self._say(200, {"model_version": "late"})
+
+    def _say(self, status: int, content: dict[str, Any]) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def late() -> Iterator[Endpoint]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), LateReplica)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield Endpoint(server.server_port)
+    server.shutdown()
+    server.server_close()
+
+
+def test_replicas_of_which_none_is_ready_in_time_answer_all_the_same(
+    cluster: Cluster, late: Endpoint
+) -> None:
+    first, second = cluster.world.crowned("a"), cluster.world.proven("b")
+    champion, challenger = cluster.start(first.id), cluster.start(second.id, 1.0)
+    with running(cluster) as one:
+        wait(one.is_ready, 30)
+        cluster.world.rolling(second, 0.5)
+        wait(lambda: one.get("/status").json()["traffic"][MODEL]["share"] == 0.5)
+
+        def who() -> set[str]:
+            found = [asked(cluster, one) for _ in range(12)]
+            assert [answer.status_code for answer in found] == [200] * 12
+            return {answer.json()["model_version"] for answer in found}
+
+        wait(lambda: who() == {first.id, second.id}, 60)
+        cluster.tell(second.id, challenger, ready=False)  # a challenger in doubt: the champion takes its part
+        wait(lambda: who() == {first.id}, 60)
+        cluster.tell(first.id, champion, ready=False)  # both are: it is the cluster that is late
+        wait(lambda: who() == {first.id, second.id}, 60)
+        cluster.tell(first.id, late, ready=False)  # Envoy's own check fails, too
+        wait(lambda: who() == {"late", second.id}, 60)
+        cluster.tell(first.id, late, champion)  # ready, as the cluster has it; Envoy knows better
+        wait(lambda: who() == {first.id}, 60)
+
+
+READY, LATE = {"ready": True}, {"ready": False, "serving": False, "terminating": False}
+ENDS, DRAINS = ({"ready": False, "serving": serving, "terminating": True} for serving in (True, False))
+
+
+@pytest.mark.parametrize(
+    ("conditions", "asked", "leaving"),
+    [
+        ([READY, LATE, ENDS], [[1]], [3]),
+        ([LATE, ENDS, DRAINS], [[], [2]], [2, 3]),
+        ([LATE, DRAINS], [[], [1, 2]], [2]),
+        ([{}], [[1]], []),  # unknown is ready, says the API
+        ([], [[], []], []),
+    ],
+)
+def test_the_ready_go_before_those_that_end_and_these_before_the_late(
+    conditions: list[dict[str, bool]], asked: list[list[int]], leaving: list[int]
+) -> None:
+    labels = {"sevenfold.io/model": MODEL, "sevenfold.io/candidate": "a", "sevenfold.io/slot": "champion"}
+    slices = [
+        {
+            "metadata": {"labels": labels},
+            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": said}],
+            "ports": [{"port": number}],
+        }
+        for number, said in enumerate(conditions, start=1)
+    ]
+    slices = slices or [{"metadata": {"labels": labels}}]
+    (found,) = deployed_of(slices)
+    there = [[one.port for one in where] for where in (found.endpoints, found.last_resort)]
+    assert there == [*asked, []][:2]
+    assert [one.port for one in found.leaving] == leaving
 
 
 def test_a_container_that_starts_again_without_database_and_api_serves_the_last_split(

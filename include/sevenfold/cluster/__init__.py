@@ -51,13 +51,17 @@ class Endpoint(NamedTuple):
 
 @dataclass(frozen=True)
 class Deployed:
-    """A deployment and where its replicas answer; `leaving` ones still do but get no new requests."""
+    """A deployment and where its replicas answer; `leaving` ones still do but get no new requests.
+
+    While nobody is ready, `last_resort` is who may answer all the same (see `kubernetes.deployed_of`).
+    """
 
     model: str
     candidate: str
     slot: str
     endpoints: tuple[Endpoint, ...]
     leaving: tuple[Endpoint, ...] = ()
+    last_resort: tuple[Endpoint, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -8,6 +8,7 @@ other three, so whoever is killed half-way leaves nothing behind that the next c
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -258,7 +259,7 @@ class KubernetesCluster:
         for one in found:
             mine = one["metadata"]["labels"]
             there = answering.get((mine[CANDIDATE], purpose(mine[SLOT])))
-            where = (there.endpoints, there.leaving) if there else ((), ())
+            where = (there.endpoints, there.leaving, there.last_resort) if there else ((),)
             deployed.append(Deployed(mine[MODEL], mine[CANDIDATE], mine[SLOT], *where))
         return deployed
 
@@ -299,9 +300,14 @@ def slices(namespace: str) -> str:
 
 
 def deployed_of(found: Iterable[Object]) -> list[Deployed]:
-    """Deployments by their EndpointSlices: those that take requests, and those that still end some."""
+    """Deployments by their EndpointSlices: those that take requests, and those that still end some.
+
+    A probe that is late on a starved node says no more than that: where nobody is ready, the last resort are
+    those that end and still answer their probe, as with kube-proxy, and if there are none all that have an
+    address. A pod that is gone, or has ended, has none in a slice.
+    """
     ready: dict[tuple[str, str, str], set[Endpoint]] = {}
-    leaving: dict[tuple[str, str, str], set[Endpoint]] = {}
+    leaving, serving, there = (defaultdict[tuple[str, str, str], set[Endpoint]](set) for _ in range(3))
     for one in found:
         mine = one["metadata"]["labels"]
         key = (mine[MODEL], mine[CANDIDATE], mine[SLOT])
@@ -313,13 +319,21 @@ def deployed_of(found: Iterable[Object]) -> list[Deployed]:
                 for port in one.get("ports") or []
                 for host in endpoint["addresses"]
             }
+            there[key] |= where
             if said.get("ready", True):
                 ready[key] |= where
             elif said.get("terminating"):
-                leaving.setdefault(key, set()).update(where)
+                leaving[key] |= where
+                if said.get("serving"):
+                    serving[key] |= where
     return [
-        Deployed(*key, tuple(sorted(there)), tuple(sorted(leaving.get(key, ()))))
-        for key, there in sorted(ready.items())
+        Deployed(
+            *key,
+            tuple(sorted(found)),
+            tuple(sorted(leaving[key])),
+            () if found else tuple(sorted(serving[key] or there[key])),
+        )
+        for key, found in sorted(ready.items())
     ]
 
 

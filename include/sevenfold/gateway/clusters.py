@@ -12,6 +12,10 @@ Resource = dict[str, Any]
 
 HEALTH = "gateway-health"
 """The log of replicas that are left out and come back."""
+ALL_OUT_PERCENT = 1
+"""With fewer healthy replicas, that is none, all are asked (Envoy's panic): on a starved machine all of them
+are late with their answer to a health check and would answer a request, and whoever is dead refuses at once.
+While one is healthy nobody who is known to be dead is asked."""
 SHADOW_LIMIT = 64
 """Requests to a shadow at one time. Without a limit a slow shadow gathers requests without end."""
 _EXTENSIONS = "type.googleapis.com/envoy.extensions"
@@ -29,7 +33,7 @@ def cluster(pool: Pool, folder: Path, links: Path) -> Resource:
         "eds_cluster_config": {"eds_config": source(folder / endpoints_file(pool))},
         "ignore_health_on_host_removal": True,
         "common_lb_config": {
-            "healthy_panic_threshold": {"value": 0},  # never sends to a replica that is known to be dead
+            "healthy_panic_threshold": {"value": 0 if shadow else ALL_OUT_PERCENT},
             "close_connections_on_host_set_change": False,
         },
         "health_checks": [_health_check(links)],

@@ -322,11 +322,9 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def _deployed(
-    model: str, candidate: str, slot: str, endpoints: Iterable[Any], leaving: Iterable[Any]
-) -> Deployed:
-    where = (tuple(Endpoint(*one) for one in there) for there in (endpoints, leaving))
-    return Deployed(model, candidate, slot, *where)
+def _deployed(model: str, candidate: str, slot: str, **where: Iterable[Any]) -> Deployed:
+    there = {name: tuple(Endpoint(*one) for one in found) for name, found in where.items()}
+    return Deployed(model, candidate, slot, **there)
 
 
 def _end(envoy: subprocess.Popen[bytes]) -> None:

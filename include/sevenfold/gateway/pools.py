@@ -11,12 +11,16 @@ from sevenfold.serving.admission import LIVE
 
 @dataclass(frozen=True)
 class Pool:
-    """The replicas of one candidate for one purpose: `live`, or the name of a slot that is not."""
+    """The replicas of one candidate for one purpose: `live`, or the name of a slot that is not.
+
+    `in_doubt` says that none of them is ready, and that these are asked as the last resort.
+    """
 
     model: str
     candidate: str
     purpose: str
     endpoints: tuple[Endpoint, ...]
+    in_doubt: bool = False
 
     @property
     def name(self) -> str:
@@ -37,11 +41,17 @@ class Pools:
     @classmethod
     def of(cls, deployed: Iterable[Deployed]) -> Pools:
         """The pools that the deployments make; those without replicas are none."""
-        endpoints: dict[tuple[str, str, str], list[Endpoint]] = {}
+        ready: dict[tuple[str, str, str], list[Endpoint]] = {}
+        last_resort: dict[tuple[str, str, str], list[Endpoint]] = {}
         for one in sorted(deployed, key=lambda one: one.key):
-            purpose = "live" if one.slot in LIVE else one.slot
-            endpoints.setdefault((one.model, one.candidate, purpose), []).extend(one.endpoints)
-        return cls(tuple(Pool(*key, tuple(found)) for key, found in sorted(endpoints.items()) if found))
+            key = one.model, one.candidate, "live" if one.slot in LIVE else one.slot
+            ready.setdefault(key, []).extend(one.endpoints)
+            last_resort.setdefault(key, []).extend(one.last_resort)
+        found = (
+            Pool(*key, tuple(there or last_resort[key]), in_doubt=not there)
+            for key, there in sorted(ready.items())
+        )
+        return cls(tuple(pool for pool in found if pool.endpoints))
 
     def find(self, model: str, candidate: str | None, purpose: str) -> Pool | None:
         """The pool of a candidate, if it has replicas."""

@@ -88,10 +88,13 @@ def _own_paths(pool: Pool, traffic: Traffic | None, prefix: str) -> list[str]:
 def _sides(traffic: Traffic, pools: Pools) -> list[tuple[Pool, str, int]]:
     """Who answers, as what, with which weight; nobody if the champion should answer but has no replicas.
 
-    A challenger without replicas gets nothing. The other way round would give it more than it was granted.
+    A challenger without replicas gets nothing, nor one of which none is ready while the champion's are. The
+    other way round would give it more than it was granted.
     """
     champion = pools.find(traffic.model, traffic.champion, "live")
     challenger = pools.find(traffic.model, traffic.challenger, "live")
+    if champion and challenger and challenger.in_doubt and not champion.in_doubt:
+        challenger = None
     weight = round(traffic.share * WEIGHTS) if challenger else 0
     if champion is None and weight < WEIGHTS:
         return []
