@@ -300,6 +300,16 @@ def test_a_failed_addition_leaves_those_that_serve(world: World) -> None:
     assert len(world.cluster.endpoints(MODEL, "champion")) == 2
 
 
+def test_that_a_replica_which_serves_crashed_long_ago_ends_no_wait_for_another(world: World) -> None:
+    (ended,) = crashed(1, "no database", restarts=7)["containerStatuses"]
+    serves = {**ended, "ready": True, "state": {"running": {"startedAt": "2026-11-26T01:02:03Z"}}}
+    world.api.pod = {**deepcopy(READY), "containerStatuses": [serves]}
+    world.cluster.deploy(live())
+    world.api.pod = NO_NODE
+    with pytest.raises(DeploymentFailed, match="found no node"):
+        world.cluster.deploy(live(replicas=3), 0.3)
+
+
 @pytest.mark.parametrize("status", [409, 429, 500, 503])
 def test_a_busy_api_is_asked_again(world: World, status: int) -> None:
     world.api.faults = [Fault(method, "/", status, times=2) for method in ("GET", "PATCH")]

@@ -210,7 +210,7 @@ class KubernetesCluster:
                 return deployed
             image = _image(now["spec"]["template"]["spec"])
             pods = [pod for pod in self._pods(now) if _image(pod["spec"]) == image]
-            why = _hopeless(now, pods)
+            why = _hopeless(pods)
             if why is None and time.monotonic() > until:
                 ready = len(deployed.endpoints)
                 why = _trouble(pods) or _rejected(now) or f"{ready} of {replicas} are ready in {limit:.0f} s"
@@ -361,9 +361,11 @@ def _rolled_out(now: Object, replicas: int) -> bool:
     )
 
 
-def _hopeless(now: Object, pods: Iterable[Object]) -> str | None:
-    """Why waiting is of no use, if it is of none."""
+def _hopeless(pods: Iterable[Object]) -> str | None:
+    """Why waiting is of no use, if it is of none. What serves now counts as well, however often it crashed."""
     for pod in pods:
+        if _takes_requests(pod):
+            continue
         for status in (pod.get("status") or {}).get("containerStatuses") or []:
             waits = (status.get("state") or {}).get("waiting") or {}
             ended = _ended(status)
