@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ TYPED = "\n".join([*BLOCKS, *re.findall(r"`([^`\n]+)`", re.sub(r"(?ms)^```.*?^``
 """Lines in which somebody is told what to type."""
 OURS = r"^(?:.* -m sevenfold\.cli|sevenfold) ([a-z][^`\n|;]*)"
 NAMED = r"\b((?:include|plugins|tests|docker|docs|dags)/[\w./-]+\w)"
+HOUSE = "include/\n  sevenfold/"
+"""The picture of the folders."""
 MADE = {
     "include/models/churn",
     "include/models/churn/tests",
@@ -74,6 +77,16 @@ def test_targets_exist_and_take_what_is_told(target: str) -> None:
     for line in re.findall(rf"^make {target} .*", TYPED, re.MULTILINE):
         for variable in re.findall(r"\b([A-Z_]+)=", line):
             assert f"$({variable})" in makefile, variable
+
+
+def test_what_is_pasted_is_a_command_and_what_is_said_of_it_stands_behind_a_hash() -> None:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    blocks = [block for language, block in fenced if not language and HOUSE not in block]
+    assert len(blocks) > 10
+    for block in blocks:
+        assert not re.search(r"\S {3,}[^#\s]", block), block
+        done = subprocess.run(["bash", "-n", "-c", block], capture_output=True, text=True)
+        assert not done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(NAMED, TEXT))))
