@@ -64,6 +64,7 @@ def move(
     source.require_prepared()
     target.prepare()
     with source.writing() as here:
+        _take_time(here)
         _require_sound(here, source, artifacts[0] if artifacts else None, "before")
         say(f"{source.name}: all evidence is as it was written")
         with target.reading() as there:
@@ -81,7 +82,7 @@ def move(
 
 
 def _take_time(connection: Connection) -> None:
-    """Reports are read from afar while the transaction waits."""
+    """Artifacts are read from afar while the transaction waits, for longer than a writer usually may."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
 

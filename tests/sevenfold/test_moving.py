@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.gate_case import metric, policy
 from tests.sevenfold.evidence_world import AS_OF, MODEL, OPERATOR, World, analysis, candidate
 from typer.testing import CliRunner
 
-from sevenfold import release, tables
+from sevenfold import database, release, tables
 from sevenfold.artifacts import ArtifactStore, open_artifacts
 from sevenfold.cli import app
 from sevenfold.conclude import conclude
@@ -66,7 +67,10 @@ def here(tmp_path: Path) -> ArtifactStore:
 @pytest.fixture
 def empty(postgresql: str, request: pytest.FixtureRequest) -> str:
     """The URL of a database of its own without any table."""
-    name = f"moved_{abs(hash(request.node.nodeid))}"
+    return made_database(postgresql, f"moved_{abs(hash(request.node.nodeid))}")
+
+
+def made_database(postgresql: str, name: str) -> str:
     with Store(postgresql).engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT").execute(text(f"CREATE DATABASE {name}"))
     return postgresql.replace("/postgres?", f"/{name}?")
@@ -183,6 +187,25 @@ def test_evidence_that_is_not_as_it_was_written_does_not_move(
     with pytest.raises(CannotMove, match=r"statement of promotion .* is gone"):
         move(laptop.store, target, None, "me")
     assert not any(count(target).values())
+
+
+def test_from_a_postgresql_it_may_take_longer_than_a_writer_may_be_idle(
+    laptop: World, empty: str, postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Store(empty, laptop.store.keys.folder)
+    move(laptop.store, first, None, "me")
+    write = ArtifactStore.write
+
+    def slow(self: ArtifactStore, path: str, content: Path | bytes) -> None:
+        time.sleep(0.7)
+        write(self, path, content)
+
+    monkeypatch.setattr(ArtifactStore, "write", slow)
+    monkeypatch.setattr(database, "IDLE_SECONDS", 1)
+    second = Store(made_database(postgresql, f"{first.url.database}_again"), laptop.store.keys.folder)
+    there = open_artifacts(f"file://{tmp_path}/there", tmp_path / "elsewhere")
+    assert move(first, second, (here(tmp_path), there), "me").copied == 3
+    assert verify(second, artifacts=there) == []
 
 
 def test_killed_anywhere_it_is_simply_made_again(laptop: World, empty: str, s3: str, tmp_path: Path) -> None:
