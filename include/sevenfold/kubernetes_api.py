@@ -75,9 +75,15 @@ class KubernetesApi:
         return self._call("GET", path)
 
     def list(self, path: str, labels: Mapping[str, str]) -> Object:
-        """The list of what carries these labels: `items`, and `metadata.resourceVersion` to watch it from."""
+        """The list of what carries these labels: `items`, and `metadata.resourceVersion` to watch it from.
+
+        Raises:
+            ClusterRefused: there is no such API (of a namespace that is not there the list is empty).
+        """
         found = self._call("GET", path, {"labelSelector": _selector(labels)})
-        return found or {"items": [], "metadata": {"resourceVersion": ""}}
+        if found is None:
+            raise ClusterRefused(f"the Kubernetes API knows nothing of {path}: is it of 1.30 or newer?")
+        return found
 
     def apply(self, path: str, wanted: Object) -> Object:
         """Creates the object, or makes the fields of it that `wanted` names what it says."""

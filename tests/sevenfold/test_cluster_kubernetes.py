@@ -329,6 +329,14 @@ def test_an_api_that_stays_away_is_said(world: World) -> None:
         world.cluster.deploy(live())
 
 
+def test_an_api_that_is_not_there_is_no_empty_list(world: World) -> None:
+    """A gateway that believed it would take every replica out."""
+    assert world.client.list(kubernetes.slices("no-such-namespace"), {})["items"] == []
+    world.api.faults = [Fault("GET", "endpointslices", 404)]
+    with pytest.raises(ClusterRefused, match="knows nothing of /apis/discovery"):
+        world.client.list(kubernetes.slices(PRODUCTION), {})
+
+
 def test_a_missing_right_is_said_with_its_remedy_and_not_tried_again(world: World) -> None:
     world.api.faults = [Fault("PATCH", "services", 403, times=100)]
     with pytest.raises(ClusterRefused, match=r"apply the roles in include/kubernetes/"):

@@ -362,7 +362,7 @@ def _rolled_out(now: Object, replicas: int) -> bool:
 
 
 def _hopeless(pods: Iterable[Object]) -> str | None:
-    """Why waiting is of no use, if it is of none. What serves now counts as well, however often it crashed."""
+    """Why waiting is of no use, if it is of none. Who serves now is well, however often it has crashed."""
     for pod in pods:
         if _takes_requests(pod):
             continue
