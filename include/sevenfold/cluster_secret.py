@@ -16,14 +16,14 @@ from sevenfold import pseudonyms, public_keys
 from sevenfold.environments import ENVIRONMENTS
 from sevenfold.errors import SevenfoldError
 from sevenfold.keys import GatewayKeys
-from sevenfold.secrets import airflow_passwords
+from sevenfold.secrets import VIEWER, airflow_passwords
 from sevenfold.signing import Keys
 
 NAME = "sevenfold-files"
 AIRFLOW = "airflow"
 GATEWAY = ("gateway_keys.json", "gateway_tokens.json")
 PRIVATE: Mapping[str, tuple[str, ...]] = {
-    "staging": (*GATEWAY, "airflow.json", pseudonyms.FILE),
+    "staging": (*GATEWAY, pseudonyms.FILE),
     "preproduction": (*GATEWAY, pseudonyms.FILE),
     "production": (*GATEWAY, pseudonyms.FILE),
     "monitoring": (pseudonyms.FILE,),
@@ -47,6 +47,8 @@ def cluster_secret(folder: Path, of: str, namespace: str = "") -> dict[str, Any]
     }
     for name in PRIVATE.get(of, ()):
         content[name] = ((evidence if name == "signing.pem" else folder) / name).read_bytes()
+    if of == "staging":  # whose activities run the candidate's code: it must not approve itself
+        content["airflow.json"] = json.dumps({VIEWER: airflow_passwords(folder)[VIEWER]}).encode()
     if GATEWAY[0] in content:  # a gateway runs there, which mounts the public halves only
         content["gateway_jwks.json"] = json.dumps(GatewayKeys(folder).jwks()).encode()
     return {

@@ -10,46 +10,60 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from sevenfold.errors import SevenfoldError
 
-AIRFLOW_USERS = ("admin", "approver")
-"""Who can sign in to Airflow: the requester of promotions, and the person who approves them."""
+VIEWER = "viewer"
+AIRFLOW_USERS = ("admin", "approver", VIEWER)
+"""Who can sign in to Airflow: the requester of promotions, the person who approves them, and the tests of
+staging, which may only look."""
 
 
 class UnsafeSecrets(SevenfoldError):
     """A secrets file can be read by others, or is not what it should be."""
 
 
-def airflow_passwords(folder: Path) -> dict[str, str]:
-    """The password of each Airflow user, made at the first call.
+def airflow_passwords(folder: Path, users: Sequence[str] = AIRFLOW_USERS) -> dict[str, str]:
+    """The passwords of Airflow's users, each made at the first call that asks for it.
 
     Raises:
         UnsafeSecrets: the file can be read by others than its owner, or does not hold the passwords.
     """
-    return _kept(folder / "airflow.json", AIRFLOW_USERS)
+    return _kept(folder / "airflow.json", users)
 
 
-def _kept(path: Path, names: tuple[str, ...]) -> dict[str, str]:
-    if not mounted(path.parent):
-        private_folder(path.parent)
-        with (path.parent / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
-                write_private(path, json.dumps({name: secrets.token_urlsafe(12) for name in names}))
-    require_file(path)
+def _kept(path: Path, names: Sequence[str]) -> dict[str, str]:
+    if mounted(path.parent):
+        require_file(path)
+        return _read(path, names)
+    private_folder(path.parent)
+    with (path.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = _read(path, ()) if path.exists() else {}
+        if lacking := [name for name in names if name not in kept]:
+            fresh = {name: secrets.token_urlsafe(12) for name in lacking}
+            write_private(path, json.dumps(kept | fresh))
+    return _read(path, names)
+
+
+def _read(path: Path, needed: Sequence[str]) -> dict[str, str]:
+    """All passwords in the file."""
     if not is_private(path):
         raise UnsafeSecrets(
             f"{path} can be read by others: run chmod 600 {path}, and change what stands in it"
         )
     try:
-        kept = json.loads(path.read_text())
-        return {name: str(kept[name]) for name in names}
-    except (ValueError, KeyError, TypeError) as error:
+        kept = {str(name): str(password) for name, password in json.loads(path.read_text()).items()}
+    except (ValueError, AttributeError) as error:
+        raise UnsafeSecrets(f"{path} does not hold passwords: delete it and start again") from error
+    if lacking := [name for name in needed if name not in kept]:
         raise UnsafeSecrets(
-            f"{path} does not hold the passwords of {', '.join(names)}: delete it and start again"
-        ) from error
+            f"{path} does not hold the passwords of {', '.join(lacking)}: apply what "
+            "`sevenfold cluster-secrets` prints"
+        )
+    return kept
 
 
 def private_folder(folder: Path) -> Path:

@@ -7,10 +7,10 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sevenfold.secrets import AIRFLOW_USERS, airflow_passwords, private_folder, write_private
+from sevenfold.secrets import AIRFLOW_USERS, VIEWER, airflow_passwords, private_folder, write_private
 from sevenfold.settings import REPOSITORY, Settings
 
-ROLES = {"admin": "admin", "approver": "user"}
+ROLES = {"admin": "admin", "approver": "user", VIEWER: "viewer"}
 """The approver may look, trigger and answer, and cannot change connections or variables."""
 
 

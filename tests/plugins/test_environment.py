@@ -27,7 +27,7 @@ def test_it_listens_on_loopback_only_and_shares_its_keys(here: Settings) -> None
     assert (first["AIRFLOW__API__HOST"], first["AIRFLOW__API__PORT"]) == ("127.0.0.1", "18123")
     assert first["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:18123/execution/"
     assert len(first["AIRFLOW__API_AUTH__JWT_SECRET"]) > 60
-    assert first["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] == "admin:admin,approver:user"
+    assert first["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"] == "admin:admin,approver:user,viewer:viewer"
 
 
 def test_secrets_are_private_and_differ_between_installations(here: Settings, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from sevenfold.cluster_secret import cluster_secret
 from sevenfold.errors import SevenfoldError
 from sevenfold.keys import GatewayKeys
 from sevenfold.people import People
-from sevenfold.secrets import AIRFLOW_USERS, UnsafeSecrets, airflow_passwords, private_folder
+from sevenfold.secrets import AIRFLOW_USERS, VIEWER, UnsafeSecrets, airflow_passwords, private_folder
 from sevenfold.signing import BadKey, Keys
 
 
@@ -42,11 +42,18 @@ def test_a_readable_file_is_refused(tmp_path: Path) -> None:
         airflow_passwords(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", json.dumps({"admin": "x"})])
+def test_a_user_that_came_with_a_later_version_gets_a_password_and_others_keep_theirs(tmp_path: Path) -> None:
+    first = airflow_passwords(tmp_path)
+    (tmp_path / "airflow.json").write_text(json.dumps({"admin": "x", "approver": first["approver"]}))
+    again = airflow_passwords(tmp_path)
+    assert (again["admin"], again["approver"]) == ("x", first["approver"]) and len(again[VIEWER]) > 10
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
 def test_a_broken_file_is_refused(tmp_path: Path, content: str) -> None:
     airflow_passwords(tmp_path)
     (tmp_path / "airflow.json").write_text(content)
-    with pytest.raises(UnsafeSecrets, match="does not hold the passwords"):
+    with pytest.raises(UnsafeSecrets, match="does not hold passwords"):
         airflow_passwords(tmp_path)
 
 
@@ -91,7 +98,10 @@ def test_a_namespace_gets_what_it_needs_and_can_use_it_as_it_is_mounted(
 
     there = mount(cluster_secret(here, "staging"))
     before = sorted(there.rglob("*"))
-    assert airflow_passwords(there) == airflow_passwords(here)
+    only = airflow_passwords(there, (VIEWER,))
+    assert only == {VIEWER: airflow_passwords(here)[VIEWER]}, "who runs a candidate's code approves nothing"
+    with pytest.raises(UnsafeSecrets, match="the passwords of admin, approver: apply what"):
+        airflow_passwords(there)
     keys = GatewayKeys(there)
     assert keys.standing() == GatewayKeys(here).standing()
     assert keys.token("load", ["predict"])

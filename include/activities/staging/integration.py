@@ -27,7 +27,7 @@ from sevenfold.mirror import Mirror, free_port
 from sevenfold.mlflow_aliases import CANDIDATE, MlflowAliases
 from sevenfold.outage import EvidenceDatabase, Service, over_wire
 from sevenfold.release_row import ReleaseRow
-from sevenfold.secrets import airflow_passwords
+from sevenfold.secrets import VIEWER, airflow_passwords
 from sevenfold.settings import REPOSITORY
 from sevenfold.snapshot import snapshot
 from sevenfold.store import Store, open_store
@@ -149,8 +149,9 @@ def require_up(activity: Activity) -> None:
 
 
 def receiver_of(activity: Activity, url: str) -> AirflowClient:
-    """Airflow's API at `url`."""
-    return AirflowClient(url, "admin", airflow_passwords(activity.settings.secrets)["admin"])
+    """Airflow's API at `url` for who may only look: a pod of staging starts and approves nothing."""
+    passwords = airflow_passwords(activity.settings.secrets, (VIEWER,))
+    return AirflowClient(url, VIEWER, passwords[VIEWER])
 
 
 def see_registry(checks: Checks, activity: Activity, server: Server, registry: Service) -> None:
