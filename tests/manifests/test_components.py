@@ -14,6 +14,16 @@ from tests.manifests.test_objects import dangling
 from tests.manifests.test_reachability import ends
 from tests.manifests.test_rights import MATRIX
 
+from sevenfold.gateway.httproute import http_route
+from sevenfold.traffic import Traffic
+
+PRODUCTION = "sevenfold-production"
+ROUTE = http_route(
+    Traffic("m", "m-1", "m-2", mirror=1.0), PRODUCTION, "callers", None, "sevenfold-preproduction"
+)
+(MIRROR,) = [
+    one["requestMirror"]["backendRef"] for rule in ROUTE["spec"]["rules"] for one in rule.get("filters", [])
+]
 WHO = "production/production preproduction/preproduction production/reconciler | production"
 ROUTERS = f"""
 {WHO} | gateway.networking.k8s.io/httproutes | get create update
@@ -60,6 +70,12 @@ def test_a_gateway_of_the_cluster_gets_its_routes_from_production_and_its_mirror
     assert not [wrong for one in ours for wrong in mistakes(one)]
     assert not dangling(resources)
     assert rights(resources) == matrix(MATRIX) | matrix(ROUTERS)
+    (grant,) = of_kind(resources, "ReferenceGrant")
+    assert grant["metadata"]["namespace"] == MIRROR["namespace"]
+    assert grant["spec"]["from"] == [
+        {"group": ROUTE["apiVersion"].partition("/")[0], "kind": ROUTE["kind"], "namespace": PRODUCTION}
+    ]
+    assert grant["spec"]["to"] == [{"group": "", "kind": "Service"}]
     told = {
         one["metadata"]["namespace"]
         for one in of_kind(resources, "ConfigMap")

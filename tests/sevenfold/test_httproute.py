@@ -27,6 +27,7 @@ def some(item: dict[str, Any], most: int) -> dict[str, Any]:
 
 
 REFERENCE = closed(["name", "port"], name=LABEL, port={"type": "integer", "minimum": 1, "maximum": 65535})
+ELSEWHERE = closed(["name", "port"], **REFERENCE["properties"], namespace=LABEL)
 HEADER = closed(["name", "value"], name={"type": "string"}, value={"type": "string"})
 SETS = closed(
     ["type", "requestHeaderModifier"],
@@ -41,7 +42,7 @@ FRACTION = closed(
 MIRROR = closed(
     ["type", "requestMirror"],
     type={"const": "RequestMirror"},
-    requestMirror=closed(["backendRef"], backendRef=REFERENCE, fraction=FRACTION),
+    requestMirror=closed(["backendRef"], backendRef=ELSEWHERE, fraction=FRACTION),
 )
 BACKEND = closed(
     ["name", "port"],
@@ -106,7 +107,7 @@ def weights(traffic: Traffic) -> dict[str, int]:
 
 @pytest.mark.parametrize("traffic", CASES)
 def test_the_route_has_the_api_s_form(traffic: Traffic) -> None:
-    route = http_route(traffic, "models", "public", "models.example.com")
+    route = http_route(traffic, "models", "public", "models.example.com", mirror="shadows")
     jsonschema.validate(route, ROUTE)
     names = [rule["name"] for rule in route["spec"]["rules"]]
     assert len(set(names)) == len(names)
