@@ -150,7 +150,7 @@ def rollback(
     from sevenfold.store import open_store
 
     with one_sentence():
-        spec, cluster = load_spec(model), open_cluster()
+        spec, cluster = load_spec(model), open_cluster(hurry=True)
         row = go_back(open_store(), cluster, model, by=me(), reason=reason, again=again, say=_tell)
         tidy(cluster, model, row, spec.serving.replicas, _tell)
         _tell(f'no candidate is promoted until you say make resume MODEL={model} REASON="..."')

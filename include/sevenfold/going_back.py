@@ -67,7 +67,7 @@ def go_back(
         if tried:
             row = release.call_off(store, model, by=by, reason=reason)
         elif row.held is not None and row.previous is not None and not again:
-            reconcile(store, model, open_gateway())
+            reconcile(store, model, open_gateway(hurry=True))
             raise AlreadyBack(
                 f"{row.champion} serves everything, no candidate follows since "
                 f"{_held_since(store, model):%Y-%m-%d %H:%M} UTC ({row.held}): nothing was changed. "
@@ -75,9 +75,11 @@ def go_back(
             )
         if not tried or row.champion == tried:  # it may have become champion in this very moment
             _take_back(store, cluster, row, by, reason, say)
-    reconcile(store, model, open_gateway())
+    done = reconcile(store, model, open_gateway(hurry=True))
     row = release.row(store, model)
     say(f"{row.champion} serves everything (generation {row.generation}); no candidate follows: {row.held}")
+    if done.in_doubt:
+        say(done.in_doubt)
     return row
 
 

@@ -26,8 +26,8 @@ class Router(Protocol):
         """Whether it answers."""
         ...
 
-    def apply(self, traffic: Traffic, /) -> object:
-        """Makes this the split, and returns when it is in force."""
+    def apply(self, traffic: Traffic, /) -> str | None:
+        """Makes this the split, and returns when it is in force; with a sentence, where that is not known."""
         ...
 
     def traffic(self, model: str, /) -> Traffic | None:
@@ -55,10 +55,11 @@ class RegistryUnavailable(SevenfoldError):
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What is in force, and why the aliases lag if they do."""
+    """What is in force, why the aliases lag if they do, and where it may not be in force, if that is so."""
 
     traffic: Traffic
     aliases_lag: str | None = None
+    in_doubt: str | None = None
 
 
 def reconcile(store: Store, model: str, router: Router, aliases: Aliases | None = None) -> Reconciled:
@@ -70,25 +71,26 @@ def reconcile(store: Store, model: str, router: Router, aliases: Aliases | None 
     now = row(store, model)
     for _ in range(ROUNDS):
         wanted = traffic(now)
-        _apply(router, wanted)
+        in_doubt = _apply(router, wanted)
         lag = _apply_aliases(aliases, now)
         seen, now = now, row(store, model)
         if now.generation == seen.generation:
             _require_not_ahead(store, router, model)
-            return Reconciled(wanted, lag)
-    return Reconciled(wanted, f"the release row of {model} changes faster than it can be followed")
+            return Reconciled(wanted, lag, in_doubt)
+    return Reconciled(wanted, f"the release row of {model} changes faster than it can be followed", in_doubt)
 
 
-def _apply(router: Router, wanted: Traffic) -> None:
+def _apply(router: Router, wanted: Traffic) -> str | None:
     """A router that refuses because it is ahead of us is right: somebody else has applied a later row."""
     if wanted.generation == 0:
-        return
+        return None
     try:
-        router.apply(wanted)
+        return router.apply(wanted)
     except SevenfoldError:
         there = router.traffic(wanted.model)
         if there is None or there.generation < wanted.generation:
             raise
+        return None
 
 
 def _require_not_ahead(store: Store, router: Router, model: str) -> None:

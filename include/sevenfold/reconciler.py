@@ -36,7 +36,7 @@ AGAIN_S = 10.0
 def reconcile_now(store: Store, model: str, settings: Settings) -> Reconciled:
     """Makes the gateway and MLflow's aliases those of the model's release row."""
     aliases = MlflowAliases(settings.mlflow_url, store.candidate)
-    return reconcile(store, model, open_gateway(), aliases)
+    return reconcile(store, model, open_gateway(hurry=True), aliases)
 
 
 class Follower:
@@ -60,7 +60,8 @@ class Follower:
             if generation == seen and time.monotonic() - when < AGAIN_S:
                 return
             self._done[model] = (generation, time.monotonic())
-            trouble = self._reconcile(model).aliases_lag or ""
+            done = self._reconcile(model)
+            trouble = "; ".join(filter(None, (done.aliases_lag, done.in_doubt)))
         except SevenfoldError as error:
             self._done[model] = (-1, time.monotonic())
             trouble = str(error)

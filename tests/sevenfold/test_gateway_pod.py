@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 from collections import Counter
@@ -386,6 +387,7 @@ def stub(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     monkeypatch.setattr(remote, "STATUS_PORT", port)
     monkeypatch.setattr(remote, "LIMIT_S", 0.6)
     monkeypatch.setattr(remote, "ASK_S", 0.3)
+    monkeypatch.setattr(remote, "HURRIED_ASK_S", 0.3)
     made = Stub(cluster.client)
     for address in ("127.0.0.1", "127.0.0.2"):
         made.start(address, port)
@@ -434,6 +436,44 @@ def test_who_is_sent_no_callers_and_does_not_answer_is_not_waited_for(
     stub.says("127.0.0.2", 1)
     stub.list(_127_0_0_1=True, _127_0_0_2=False)
     with pytest.raises(NotInForce, match="gateway_127_0_0_2"):  # it still answers those that came before
+        gateways.apply(Traffic(MODEL, "a", generation=2))
+
+
+@pytest.fixture
+def dead(stub: Stub) -> Iterator[str]:
+    """A gateway that is listed as ready, and whose node has died: nothing comes back from there."""
+    with socket.create_server(("127.0.0.3", remote.STATUS_PORT)):
+        stub.list(_127_0_0_1=True, _127_0_0_2=True, _127_0_0_3=True)
+        yield "gateway_127_0_0_3"
+
+
+def test_who_goes_back_does_not_wait_for_a_gateway_that_is_silent_and_names_it(
+    cluster: Cluster, stub: Stub, dead: str
+) -> None:
+    hurried = RemoteGateway(cluster.settings, cluster.client, "production", hurry=True)
+    wanted = Traffic(MODEL, "a", generation=2)
+    with pytest.raises(NotInForce, match=r"^gateway_127_0_0_1, gateway_127_0_0_2, gateway_127_0_0_3 of"):
+        hurried.apply(wanted)  # those that answer are waited for
+    for address in ("127.0.0.1", "127.0.0.2"):
+        stub.says(address, 2, {"a.live": 1})
+    said = hurried.apply(wanted)
+    assert said is not None
+    assert f"but {dead} of {NAMESPACE} does not" in said
+    assert f"kubectl --namespace {NAMESPACE} delete pod {dead} --wait=false" in said
+    hurried.await_replicas(Deployed(MODEL, "a", "champion", (Endpoint(1),)))
+    stub.list(_127_0_0_1=True, _127_0_0_2=True)
+    assert hurried.apply(wanted) is None
+    stub.list(_127_0_0_3=True)
+    with pytest.raises(NotInForce):  # nobody has said that it is in force
+        hurried.apply(wanted)
+
+
+def test_who_goes_forward_waits_for_all_that_are_sent_callers(
+    stub: Stub, gateways: RemoteGateway, dead: str
+) -> None:
+    for address in ("127.0.0.1", "127.0.0.2"):
+        stub.says(address, 2)
+    with pytest.raises(NotInForce, match=f"^{dead} of"):
         gateways.apply(Traffic(MODEL, "a", generation=2))
 
 

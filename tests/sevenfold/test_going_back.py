@@ -6,13 +6,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.sevenfold.evidence_world import MODEL, OPERATOR, World
 
 from sevenfold import going_back, release
 from sevenfold.going_back import AlreadyBack, go_back
+from sevenfold.reconcile import Reconciled
 from sevenfold.release_row import NothingBefore, ReleaseRow
+from sevenfold.store import Store
+from sevenfold.traffic import Traffic
 
 CLUSTER = SimpleNamespace(running=lambda: False, deployments=lambda *_: [])
 
@@ -21,16 +25,17 @@ CLUSTER = SimpleNamespace(running=lambda: False, deployments=lambda *_: [])
 def reconciled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The generations at which the router was brought in step."""
     seen: list[int] = []
-    monkeypatch.setattr(going_back, "open_gateway", lambda: None)
-    monkeypatch.setattr(
-        going_back,
-        "reconcile",
-        lambda store, model, gateway: seen.append(release.row(store, model).generation),
-    )
+    monkeypatch.setattr(going_back, "open_gateway", lambda hurry: None)
+
+    def follows(store: Store, model: str, gateway: None) -> Reconciled:
+        seen.append(release.row(store, model).generation)
+        return Reconciled(Traffic(model, None), in_doubt="all but one gateway")
+
+    monkeypatch.setattr(going_back, "reconcile", follows)
     return seen
 
 
-def order(world: World, by: str = "ann", **how: bool) -> ReleaseRow:
+def order(world: World, by: str = "ann", **how: Any) -> ReleaseRow:
     return go_back(world.store, CLUSTER, MODEL, by=by, reason="complaints", **how)
 
 
@@ -69,6 +74,14 @@ def test_pressed_twice_it_goes_back_once_and_says_how_to_go_further(
         order(world)
     with pytest.raises(NothingBefore):
         order(world, again=True)
+
+
+def test_who_may_not_have_followed_is_said(world: World) -> None:
+    for name in "ab":
+        world.crowned(name)
+    said: list[str] = []
+    order(world, say=said.append)
+    assert said[-1] == "all but one gateway"
 
 
 def test_after_a_hold_is_released_the_next_roll_back_is_a_new_one(world: World) -> None:

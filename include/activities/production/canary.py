@@ -91,8 +91,10 @@ class Canary:
             return Outcome(False, self.share, self.polls, f"undecided at {self.share:.0%}: {over}")
         if outcome.failed:
             release.vacate(self.activity.store, self.activity.promotion.id, "canary", outcome.reason)
-            reconcile(self.activity.store, self.model, open_gateway())
+            done = reconcile(self.activity.store, self.model, open_gateway(hurry=True))
             self.activity.progress("the candidate gets no more requests")
+            if done.in_doubt:
+                self.activity.progress(done.in_doubt)
         return outcome
 
     def set_share(self, share: float) -> None:

@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if not given.reason.strip():
             raise SevenfoldError("a roll-back needs a reason: it stays with the evidence")
-        spec, store, cluster = load_spec(given.model), open_store(), open_cluster()
+        spec, store, cluster = load_spec(given.model), open_store(), open_cluster(hurry=True)
         row = go_back(
             store,
             cluster,

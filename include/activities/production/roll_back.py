@@ -27,8 +27,10 @@ def main(activity: Activity) -> None:
     if bad is None:
         raise SevenfoldError(f"promotion {promotion.id} names no candidate: whom to roll back?")
     row = _withdraw(activity)
-    reconcile(store, promotion.model, open_gateway())
+    done = reconcile(store, promotion.model, open_gateway(hurry=True))
     activity.progress(f"{bad} is off, {row.champion or 'nobody'} serves (generation {row.generation})")
+    if done.in_doubt:
+        activity.progress(done.in_doubt)
     remove(activity, bad, row)
     activity.progress(f"held: {row.held}" if row.held else "no hold")
 

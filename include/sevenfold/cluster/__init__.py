@@ -142,8 +142,8 @@ class Cluster(Protocol):
         ...
 
 
-def open_cluster() -> Cluster:
-    """The cluster of this process's settings, whose changes the gateway learns of."""
+def open_cluster(*, hurry: bool = False) -> Cluster:
+    """The cluster of this process's settings, whose changes the gateway learns of (see open_gateway)."""
     here = settings()
     if here.runtime == "local":
         from sevenfold.cluster.local import local_cluster
@@ -151,7 +151,7 @@ def open_cluster() -> Cluster:
         return local_cluster()
     from sevenfold.cluster.kubernetes import kubernetes_cluster
 
-    return kubernetes_cluster(here)
+    return kubernetes_cluster(here, hurry=hurry)
 
 
 def the_one(cluster: Cluster, model: str, slot: str, candidate: str | None = None) -> Deployed:

@@ -274,8 +274,8 @@ class KubernetesCluster:
         return [self._settings.namespace_of(one) for one in environments]
 
 
-def kubernetes_cluster(settings: Settings) -> KubernetesCluster:
-    """The cluster of these settings; a deployment is ready when the gateways know it."""
+def kubernetes_cluster(settings: Settings, *, hurry: bool = False) -> KubernetesCluster:
+    """The cluster of these settings; a deployment is ready when the gateways know it (see open_gateway)."""
     from sevenfold.gateway.remote import RemoteGateway
     from sevenfold.store import open_store
 
@@ -283,7 +283,7 @@ def kubernetes_cluster(settings: Settings) -> KubernetesCluster:
 
     def publish(deployed: Deployed) -> None:
         for one in manifests.gateways(deployed.slot, settings):
-            RemoteGateway(settings, api, one).await_replicas(deployed)
+            RemoteGateway(settings, api, one, hurry=hurry).await_replicas(deployed)
 
     return KubernetesCluster(settings, api, lambda: open_store(settings.evidence_url), publish)
 

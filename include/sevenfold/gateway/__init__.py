@@ -15,8 +15,11 @@ from sevenfold.traffic import Traffic
 __all__ = ["Gateway", "GatewayRefused", "StaleTraffic", "Traffic", "local_gateway", "open_gateway"]
 
 
-def open_gateway(environment: str = "production") -> Router:
-    """The gateway of an environment, callers' by default. On a laptop one Envoy is the gateway of all."""
+def open_gateway(environment: str = "production", *, hurry: bool = False) -> Router:
+    """The gateway of an environment, callers' by default. On a laptop one Envoy is the gateway of all.
+
+    In a `hurry`, as on the way back, a gateway of a cluster that does not answer is named and not waited for.
+    """
     here = settings()
     if here.runtime == "local":
         return local_gateway()
@@ -26,4 +29,4 @@ def open_gateway(environment: str = "production") -> Router:
 
     if here.gateway_api and environment == ENVIRONMENT:
         return RouteGateway(here, KubernetesApi(here), GatewayKeys(here.secrets).jwks)
-    return RemoteGateway(here, KubernetesApi(here), environment)
+    return RemoteGateway(here, KubernetesApi(here), environment, hurry=hurry)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,9 +24,11 @@ from sevenfold.traffic import Traffic
 
 SERVICE = "gateway"
 CALLERS_PORT, STATUS_PORT = 8000, 8002
-LIMIT_S = 60.0
-"""A gateway whose node has died is out of the list by then."""
-ASK_S = 2.0
+LIMIT_S = 75.0
+"""A gateway whose node has died is out of the list by then: Kubernetes notices after 50 s."""
+ASK_S, HURRIED_ASK_S = 2.0, 1.0
+SILENCES = 2
+"""How often in a row a gateway does not answer before who is in a hurry goes on without it."""
 EVERY_S = 0.1
 Status = Mapping[str, Any]
 
@@ -43,9 +46,20 @@ class NoGateway(SevenfoldError):
 class RemoteGateway:
     """All gateway pods of one environment."""
 
-    def __init__(self, settings: Settings, api: KubernetesApi, environment: str) -> None:
+    def __init__(
+        self, settings: Settings, api: KubernetesApi, environment: str, *, hurry: bool = False
+    ) -> None:
+        """
+        Args:
+            settings: where the gateways are, and callers of them.
+            api: the Kubernetes API, which lists them.
+            environment: whose gateways.
+            hurry: goes on without those that do not answer, as long as one does. They follow the row by
+                themselves; dead ones until the cluster notices serve nobody, but one that is only cut off
+                from here may.
+        """
         self._settings, self._api, self._environment = settings, api, environment
-        self._namespace = settings.namespace_of(environment)
+        self._namespace, self._hurry = settings.namespace_of(environment), hurry
 
     def running(self) -> bool:
         """Whether callers are answered."""
@@ -53,8 +67,9 @@ class RemoteGateway:
         url = here.callers_url if self._environment == "production" else here.gateway_url
         return answers(url)
 
-    def apply(self, traffic: Traffic) -> None:
-        """Returns when every gateway serves this split, or a later one.
+    def apply(self, traffic: Traffic) -> str | None:
+        """Returns when every gateway serves this split, or a later one; in a hurry with a sentence about
+        those that did not answer.
 
         Raises:
             NotInForce: one does not within `LIMIT_S`.
@@ -64,7 +79,7 @@ class RemoteGateway:
             there = _traffic(status, traffic.model)
             return there is not None and (there == traffic or there.generation > traffic.generation)
 
-        self._await(serves, f"generation {traffic.generation} of {traffic.model}'s traffic")
+        return self._await(serves, f"generation {traffic.generation} of {traffic.model}'s traffic")
 
     def traffic(self, model: str) -> Traffic | None:
         """The split in force: where gateways differ the oldest; None if one serves none yet."""
@@ -87,19 +102,24 @@ class RemoteGateway:
 
         self._await(knows, f"the replicas of {deployed.candidate} as {deployed.slot}")
 
-    def _await(self, done: Callable[[Status], bool], what: str) -> None:
+    def _await(self, done: Callable[[Status], bool], what: str) -> str | None:
         lagging: list[str] = []
+        silent = Counter[str]()
 
         def all_do() -> bool:
             said = self._statuses()
             lagging[:] = [pod for pod, status in said.items() if status is None or not done(status)]
-            return not lagging
+            for pod, status in said.items():
+                silent[pod] = silent[pod] + 1 if status is None else 0
+            given_up = [pod for pod in lagging if self._hurry and silent[pod] >= SILENCES]
+            return lagging == given_up and len(given_up) < max(1, len(said))
 
         if not soon(all_do, LIMIT_S, EVERY_S):
             raise NotInForce(
                 f"{', '.join(lagging)} of {self._namespace} did not serve {what} within {LIMIT_S:.0f} s: "
                 "its log says why"
             )
+        return _in_doubt(lagging, self._namespace) if lagging else None
 
     def _statuses(self) -> dict[str, Status | None]:
         """What each gateway says of itself; None for one that callers are sent to and that does not answer.
@@ -108,7 +128,8 @@ class RemoteGateway:
         """
         pods = self._pods()
         with ThreadPoolExecutor(max(1, len(pods))) as asking:
-            said = asking.map(_ask, (address for address, _, _ in pods))
+            limit = HURRIED_ASK_S if self._hurry else ASK_S
+            said = asking.map(lambda pod: _ask(pod[0], limit), pods)
         return {
             name: status
             for (_, name, ready), status in zip(pods, said, strict=True)
@@ -152,8 +173,17 @@ def answers(url: str, any_status: bool = False) -> bool:
     return any_status or said.is_success
 
 
-def _ask(address: str) -> Status | None:
-    connection = http.client.HTTPConnection(address, STATUS_PORT, timeout=ASK_S)
+def _in_doubt(silent: list[str], namespace: str) -> str:
+    return (
+        f"in force at every gateway that answers, but {', '.join(silent)} of {namespace} does not: on a dead "
+        "node it serves nobody, and is sent nobody once the cluster notices (about a minute); if it is only "
+        "cut off from here it may serve what it knew before, and kubectl "
+        f"--namespace {namespace} delete pod {' '.join(silent)} --wait=false takes it out at once"
+    )
+
+
+def _ask(address: str, limit: float) -> Status | None:
+    connection = http.client.HTTPConnection(address, STATUS_PORT, timeout=limit)
     try:
         connection.request("GET", "/status")
         answer = connection.getresponse()
