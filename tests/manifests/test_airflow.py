@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.manifests.rendered import KUBERNETES, Resource, of_kind, overlay
 from tests.manifests.test_objects import secrets
 
 from sevenfold_airflow.pod import PodSettings
+from sevenfold_airflow.rail import EVERY_SLOT, POOL
 
 AIRFLOW = KUBERNETES / "airflow"
 CHART = os.environ.get("SEVENFOLD_AIRFLOW_CHART", "")
@@ -86,6 +88,23 @@ def test_the_connection_is_one_that_the_operator_understands(told: Any) -> None:
     assert extra["in_cluster"] is True
     settings = PodSettings.of(extra)
     assert (settings.runtime, settings.deferrable) == ("kubernetes", True)
+
+
+def test_the_pool_counts_activities_that_are_waited_for_in_the_triggerer() -> None:
+    """Deferred tasks do not count by themselves: on a real cluster all ran beside what measures time."""
+    migrate = "airflow-migrate"
+    told = {
+        name: next(one for one in of_kind(overlay(name), "Job") if one["metadata"]["name"] == migrate)
+        for name in ("laptop-kind", "production")
+    }
+    said = {name: job["spec"]["template"]["spec"]["containers"][0]["command"] for name, job in told.items()}
+    said["chart"] = values()["migrateDatabaseJob"]["args"]
+    slots = {
+        name: re.search(rf"pools set --include-deferred {POOL} (\d+) ", words[-1])
+        for name, words in said.items()
+    }
+    assert all(slots.values()), said
+    assert int(slots["laptop-kind"][1]) == EVERY_SLOT, "on one node what measures time runs alone"  # type: ignore[index]
 
 
 def test_both_ways_say_the_same_where_it_matters() -> None:
