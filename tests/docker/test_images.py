@@ -76,6 +76,22 @@ def test_an_image_stands_on_ours_and_runs_as_nobody_in_particular(image: str) ->
     assert "HOME=" not in last.replace("AIRFLOW_HOME=", "") or image == "python"
 
 
+def test_what_serves_says_whether_it_is_well() -> None:
+    """The other images are of activities, which end."""
+    asked = {one.name for one in recipes() if "\nHEALTHCHECK " in one.text}
+    assert asked == {"airflow", "gateway", "mlflow", "server", "testbed"}
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_keeps_nothing_of_its_making(image: str) -> None:
+    """No compiler, no package of a distribution; pip and its cache are mounted while an image is built."""
+    text = (ROOT / "docker" / image / "Dockerfile").read_text().replace("\\\n", " ")
+    assert not re.search(r"\b(apt|apt-get|apk|dnf|gcc|build-essential)\b", text)
+    for line in re.findall(r"^RUN (.*/pip .*install .*)$", text, re.MULTILINE):
+        assert "--mount=type=cache,target=/var/cache/pip" in line, line
+        assert "/opt/tools/bin/pip " in line and "--cache-dir /var/cache/pip" in line, line
+
+
 def test_every_image_sets_what_the_laptop_imitates() -> None:
     text = (ROOT / "docker/python/Dockerfile").read_text()
     for name, value in AS_IN_AN_IMAGE.items():
