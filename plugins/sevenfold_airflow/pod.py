@@ -254,7 +254,9 @@ class PodOperator(KubernetesPodOperator):
                 namespace, label_selector=of_activities, field_selector="status.phase=Failed"
             )
             for pod in failed.items:
-                if pod.metadata.creation_timestamp < before and not pod.metadata.owner_references:
+                ended = _terminated(pod, self.base_container_name)
+                since = (ended.finished_at if ended else None) or pod.metadata.creation_timestamp
+                if since < before and not pod.metadata.owner_references:
                     self.log.info("Deleting pod %s, which failed long ago", pod.metadata.name)
                     self.pod_manager.delete_pod(pod)
         except (ApiException, HTTPError) as error:

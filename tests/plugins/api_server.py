@@ -102,6 +102,10 @@ class ApiServer(kmock.KubernetesEmulator):
         """Somebody deletes a pod."""
         self.objects[PODS, namespace, name].delete()
 
+    def age(self, name: str, namespace: str = "sevenfold-training") -> None:
+        """Makes a pod years old; when its containers ended stays as it is."""
+        self.objects[PODS, namespace, name].patch({"metadata": {"creationTimestamp": "2020-01-01T00:00:00Z"}})
+
     def warn(self, pod: str, reason: str, message: str, namespace: str = "sevenfold-training") -> None:
         """Something of the cluster warns of a pod."""
         event = {
