@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from sqlalchemy import text
+
 from sevenfold import release
 from sevenfold.analysis import AnalysisRun, MetricResult
 from sevenfold.approval import approvals_of, record_approval
@@ -179,3 +181,12 @@ class World:
     def row(self) -> ReleaseRow:
         """What production serves now."""
         return release.row(self.store, MODEL)
+
+
+def tamper(store: Store, table: str, change: str) -> None:
+    """What somebody with the database file can do: triggers do not stop them, signatures must."""
+    with store.writing() as connection:
+        for action in ("update", "delete"):
+            connection.execute(text(f"DROP TRIGGER IF EXISTS {table}_no_{action}"))
+        changed = connection.execute(text(change))
+        assert changed.rowcount

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from tests.activities.live_stack import LiveWorld
 from tests.activities.small_world import MODEL
+from tests.sevenfold.evidence_world import tamper
 
 from activities.preproduction import security
 from sevenfold.gateway import filters, local_gateway
@@ -70,3 +71,15 @@ def test_a_gateway_that_lets_too_many_in_is_found(live: LiveWorld, monkeypatch: 
         gateway.refresh()
     assert [line for line in found if "feedback with a predict key" in line], found
     assert len(found) == 1
+
+
+def test_a_statement_whose_signature_was_taken_off_is_found(live: LiveWorld) -> None:
+    candidate = live.proven(live.candidate(), until="preproduction")
+    activity = live.handle("security", live.begin(candidate, "preproduction"))
+    assert security.provenance(activity).problems == ()
+    unsigned = "UPDATE statements SET envelope = json_set(envelope, '$.signatures', json('[]'))"
+    tamper(
+        live.store, "statements", f"{unsigned} WHERE candidate = '{candidate.id}' AND environment = 'staging'"
+    )
+    [problem] = security.provenance(activity).problems
+    assert "has not passed staging" in problem and "it is not signed" in problem

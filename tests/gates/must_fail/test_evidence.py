@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from tests.sevenfold.evidence_world import APPROVER, OPERATOR, REQUESTER, World, analysis, candidate
+from tests.sevenfold.evidence_world import APPROVER, OPERATOR, REQUESTER, World, analysis, candidate, tamper
 
 from sevenfold import release
 from sevenfold.candidate import Candidate
@@ -35,15 +35,6 @@ def why_not(world: World, made: Candidate, environment: str, now: datetime | Non
     print(reason)
     assert reason is not None, "it passes"
     return reason
-
-
-def tamper(store: Store, table: str, change: str) -> None:
-    """What somebody with the database file can do: triggers do not stop them, signatures must."""
-    with store.writing() as connection:
-        for action in ("update", "delete"):
-            connection.execute(text(f"DROP TRIGGER IF EXISTS {table}_no_{action}"))
-        changed = connection.execute(text(change))
-        assert changed.rowcount
 
 
 def test_no_evidence_at_all(world: World) -> None:
