@@ -7,7 +7,8 @@ run undoes one change, however often its task is tried. While promotion is on ho
 undone: to go further back, trigger it again and tick `again`.
 
 **Green**: what was before serves everything. **Red**: nothing was changed, the sentence in the log says
-why; with Airflow down or in doubt, `make rollback MODEL=<model> REASON="..."` does the same. **Pink**: never.
+why; with Airflow down or in doubt, `make rollback MODEL=<model> REASON="..."` does the same, on a cluster a
+Job of the CronJob `roll-back` (docs/cluster.md). **Pink**: never.
 """
 
 from sevenfold_airflow.rail import all_models, go_back, roll_back_dag

@@ -21,11 +21,15 @@ apiVersion: kustomize.config.k8s.io/v1alpha1
 kind: Component
 """
 TAIL = """\
-configMapGenerator: # the same file for Airflow: mount it and set SEVENFOLD_IMAGES_FILE
+configMapGenerator: # the same file for Airflow and the roll-back: mount it and set SEVENFOLD_IMAGES_FILE
   - name: sevenfold-images
     namespace: sevenfold-airflow
-    files: [images.yaml=kustomization.yaml]
-    options: {disableNameSuffixHash: true}
+    files: &file [images.yaml=kustomization.yaml]
+    options: &by-name {disableNameSuffixHash: true}
+  - name: sevenfold-images
+    namespace: sevenfold-production
+    files: *file
+    options: *by-name
 """
 
 

@@ -62,7 +62,7 @@ def of_kind(resources: list[Resource], *kinds: str) -> list[Resource]:
 
 def pods(resources: list[Resource]) -> Iterator[tuple[str, Resource]]:
     """Each object that makes pods, by name, as the pod that it makes."""
-    for resource in of_kind(resources, "Deployment", "StatefulSet", "DaemonSet", "Job"):
-        template = resource["spec"]["template"]
+    for resource in of_kind(resources, "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"):
+        template = resource["spec"].get("jobTemplate", resource)["spec"]["template"]
         metadata = {**template.get("metadata", {}), "namespace": resource["metadata"].get("namespace")}
         yield named(resource), {"metadata": metadata, "spec": template["spec"]}
