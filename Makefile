@@ -52,8 +52,8 @@ format: $(VENV)/ready ## format and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(VENV)/ready ## the benchmarks, with their tables and goals; fails at the end if one misses a goal
-	@missed=; for name in $$(ls tests/benchmarks/*/__main__.py | cut -d/ -f3); do \
+bench: $(VENV)/ready ## the benchmarks, with their tables and goals, or some: ONLY=serving; fails at the end if one misses a goal
+	@missed=; for name in $(or $(ONLY),$$(ls tests/benchmarks/*/__main__.py | cut -d/ -f3)); do \
 		echo; echo "== $$name"; \
 		PYTHONPATH=include:plugins:. OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.$$name || missed="$$missed $$name"; \
 		done; [ -z "$$missed" ] || { echo; echo "these missed a goal or broke:$$missed"; exit 1; }
