@@ -14,8 +14,8 @@ import pytest
 from tests.sevenfold.serving import tiny
 from tests.sevenfold.serving.local import ONE, REPLICA, TWO, wait
 
-from sevenfold.cluster import Deployment, DeploymentFailed, NotDeployed, ready
-from sevenfold.cluster.local import LocalCluster, program_name
+from sevenfold.cluster import Deployed, Deployment, DeploymentFailed, Endpoint, NotDeployed, ready
+from sevenfold.cluster.local import SERVER, LocalCluster, program_name
 from sevenfold.errors import SevenfoldError
 from sevenfold.serving.admission import NotAdmitted
 from sevenfold.settings import Settings
@@ -96,6 +96,17 @@ def test_replicas_leave_the_gateway_before_they_stop(cluster: Recorded) -> None:
     )
     cluster.remove("tiny", "champion")
     assert seen == [([], True)]
+
+
+@pytest.mark.parametrize(
+    ("slot", "waits"), [("champion", True), ("challenger", True), ("shadow-load", False)]
+)
+def test_who_has_callers_drains_and_who_is_on_trial_goes_at_once(
+    cluster: Recorded, slot: str, waits: bool
+) -> None:
+    cluster._server = SERVER
+    command = cluster._program(Deployed("tiny", ONE, slot, ()), Endpoint(21_000)).command
+    assert ("--drain" not in command) == waits
 
 
 def test_a_killed_replica_comes_back_on_its_port(cluster: Recorded) -> None:

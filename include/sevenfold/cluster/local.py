@@ -38,6 +38,9 @@ PORTS = (20_000, 32_000)
 """Below the ports that systems give to outgoing connections (32,768 and up): those may be taken any time."""
 SERVER = (sys.executable, "-m", "sevenfold.serving.server")
 READY_LIMIT_S = 60.0
+TRIAL_DRAIN_S = 0.3
+"""A candidate on trial is asked by one activity, which has ended when it takes it away. Callers of a live one
+may come until their gateway has noticed, so that drains for as long as the server says itself."""
 STOP_WAIT_S = 20
 """Longer than the server's own drain and stop limit."""
 _POLL_S = 0.05
@@ -201,6 +204,8 @@ class LocalCluster:
         port = str(endpoint.port)
         arguments = {"model": held.model, "candidate": held.candidate, "slot": held.slot, "port": port}
         words = [word for name, value in arguments.items() for word in (f"--{name}", value)]
+        if arm(held.slot) not in LIVE:
+            words += ["--drain", str(TRIAL_DRAIN_S)]
         return Program(
             program_name(held, endpoint),
             (*self._server, *words, "--log-dir", str(self._settings.logs)),
