@@ -8,8 +8,12 @@ lost between a pod and the gate that judges it.
 from __future__ import annotations
 
 import argparse
+import atexit
+import logging
+import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -168,6 +172,9 @@ def run(main: Callable[[Activity], Any], arguments: list[str] | None = None) -> 
     parser.add_argument("--environment", required=True)
     parser.add_argument("--run", required=True, help="run id: with model and environment, the promotion")
     given = parser.parse_args(arguments)
+    done = threading.Event()
+    if arguments is None:
+        atexit.register(_leave_at_once, done)  # who comes first here goes last
     try:
         here = settings()
         store = _store(here.evidence_url)
@@ -177,6 +184,7 @@ def run(main: Callable[[Activity], Any], arguments: list[str] | None = None) -> 
         main(activity)
         activity.progress(f"{name}: finished")
         store.audit(name, FINISHED, {"promotion": promotion.id, **_cost()})
+        done.set()
     except SevenfoldError as error:
         _failed(name, given, str(error))
         sys.exit(1 if error.retry else NO_RETRY_HELPS)
@@ -186,6 +194,15 @@ def run(main: Callable[[Activity], Any], arguments: list[str] | None = None) -> 
         where = f" at {error.filename}" if error.filename else ""
         _failed(name, given, f"{error.strerror or error}{where}")
         sys.exit(1)
+
+
+def _leave_at_once(done: threading.Event) -> None:
+    """Ends a program that is done without taking it apart: with torch and mlflow that is 0.6 s of CPU."""
+    if done.is_set():
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _store(url: str) -> Store:

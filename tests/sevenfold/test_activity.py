@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,3 +51,45 @@ def test_a_network_that_learns_late_of_a_pod_is_waited_for(
         run(nothing, ARGUMENTS)
     assert end.value.code == (64 if reached_at == 3 else 1)
     assert said in capsys.readouterr().err
+
+
+PROGRAM = """
+import atexit
+from datetime import datetime
+from types import SimpleNamespace
+from sevenfold import activity
+from sevenfold.errors import SevenfoldError
+
+class Part:
+    def __del__(self):
+        print("taken apart")
+
+def main(_):
+    atexit.register(print, "whoever wants to hear of the end does")
+    print("measured", end="")
+    if {fails}:
+        raise SevenfoldError("no rows")
+
+part = Part()
+promotion = SimpleNamespace(id="toy/training/run-1", as_of=datetime(2020, 1, 1))
+activity.open_store = lambda _: SimpleNamespace(
+    promotion=lambda _: promotion, audit=print, activity_failed=lambda *_: None
+)
+activity.run(main)
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_program_that_is_done_leaves_at_once(fails: bool, tmp_path: Path) -> None:
+    program = tmp_path / "train.py"
+    program.write_text(PROGRAM.format(fails=fails))
+    ended = subprocess.run(
+        [sys.executable, str(program), *ARGUMENTS],
+        env={"PYTHONPATH": str(Path(activity.__file__).parents[1]), "SEVENFOLD_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == (64 if fails else 0), ended.stderr
+    assert "measured" in ended.stdout
+    assert "whoever wants to hear of the end does" in ended.stdout
+    assert ("taken apart" in ended.stdout) == fails
