@@ -33,9 +33,12 @@ def _pss(process: psutil.Process) -> int:
 
 
 class PeakMemory:
-    """Samples `memory` in the background; `peak` and `last` are bytes."""
+    """Samples `memory` in the background; `peak` and `last` are bytes.
 
-    def __init__(self, roots: Iterable[int], every: float = 2.0) -> None:
+    A sample walks the pages of everything that runs: 0.15 s of CPU, in which who is looked at waits.
+    """
+
+    def __init__(self, roots: Iterable[int], every: float = 5.0) -> None:
         self.peak = 0
         self.last = 0
         self._roots = tuple(roots)
