@@ -90,7 +90,7 @@ def status() -> None:
 @app.command()
 def demo(
     model: Annotated[str, typer.Argument(help="a model with a story")] = "flight_delay",
-    approve_after: Annotated[float, typer.Option(help="seconds that a person has to approve first")] = 10.0,
+    approve_after: Annotated[float, typer.Option(help="seconds that a person has to approve first")] = 5.0,
     wait_for_approval: Annotated[bool, typer.Option(help="never approve by itself")] = False,
 ) -> None:
     """Start the stack and play a model's story through all seven environments."""

@@ -57,13 +57,14 @@ def challenger_replaces_champion(narrator: Narrator) -> None:
         goal="production",
     )
     _expect(end, "promoted", "the challenger should have won")
-    narrator.play(date(2013, 7, 1), date(2013, 8, 29))
-    narrator.monitor(date(2013, 8, 29))
 
 
 def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
-    """September drifts without harm. Two candidates that deserve it are refused meanwhile."""
-    narrator.chapter("4. A harmless autumn, and two refusals")
+    """September drifts without harm. Two candidates that deserve it are refused meanwhile.
+
+    They learn from what is known in November, whatever day live traffic has reached, so they begin at once.
+    """
+    narrator.chapter("4. Quality recovers, a harmless autumn, and two refusals")
     narrator.start(
         "training",
         "story-broken",
@@ -78,6 +79,8 @@ def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
         window_months=3,
         reason="would the last three months be enough?",
     )
+    narrator.play(date(2013, 7, 1), date(2013, 8, 29))
+    narrator.monitor(date(2013, 8, 29))
     narrator.play(date(2013, 8, 29), date(2013, 10, 3))
     narrator.monitor(date(2013, 10, 3))
     for run in ("story-broken", "story-three-months"):
