@@ -43,8 +43,8 @@ notebook: $(VENV)/ready ## explore a model's data and try ideas in JupyterLab, o
 test: $(VENV)/ready ## everything: format, lint, types, unit, DAG, page and end-to-end tests
 	@tests/browser.sh
 	@$(BIN)/python -m pytest --numprocesses logical --dist loadfile -m "not end_to_end and not kubernetes"
-	@# the real stack measures load, so it has the machine for itself
-	@$(BIN)/python -m pytest -m end_to_end
+	@# the real stack measures load, so the unit tests are over; Airflow's own, beside it, are over before it does
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 2 --dist loadgroup tests/end_to_end
 
 check: test ## the same, under the name that the hook uses
 

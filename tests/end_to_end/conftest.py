@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = "flight_delay"
 AS_OF = "2013-03-15"
 """Trains on six weeks, tests on three: small, and real."""
+ONE_STACK = pytest.mark.xdist_group("stack")
+"""These tests share one stack, so they stay together when others run beside them."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.end_to_end.conftest import ROOT, free_ports
 from tests.rail_world import World
 
 from sevenfold.airflow_client import AirflowClient, AirflowError
@@ -22,7 +23,6 @@ from sevenfold.settings import settings
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(400)]
 
-ROOT = Path(__file__).resolve().parents[2]
 DAG_FILE = """\
 from airflow.sdk import DAG
 from sevenfold_airflow.pod import PodOperator
@@ -50,9 +50,7 @@ class Embedded:
         self.dags = folder / "dags"
         self.dags.mkdir()
         (self.dags / "toy.py").write_text(DAG_FILE)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.url = f"http://127.0.0.1:{free.getsockname()[1] % 20000 + 12000}"
+        self.url = f"http://127.0.0.1:{free_ports(1)[0]}"
         self.started: list[subprocess.Popen[str]] = []
 
     def start(self) -> subprocess.Popen[str]:
