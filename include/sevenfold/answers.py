@@ -24,6 +24,8 @@ FOLDER = "gateway-access"
 """Below the folder of logs: each gateway's files (see log_files)."""
 FLUSH = timedelta(seconds=1.5)
 """After this a request that has been answered stands in the log."""
+CALLERS = "production"
+"""The gateway that callers ask, where each environment has one: preproduction's is probed by us alone."""
 CLOCKS = timedelta(minutes=1)
 """By so much the clocks of gateways and of the disk that they share may differ."""
 _CHUNK = 1 << 20
@@ -53,8 +55,8 @@ class AccessLog:
     Args:
         logs: the folder of all logs, `settings().logs`.
         model: whose requests.
-        refused: those too that a gateway itself answered, whose candidate is empty: no key, or nobody there
-            to ask.
+        refused: those too that the gateway of callers itself answered, whose candidate is empty: no key, or
+            nobody there to ask.
         since: what was asked from then on too (and some of what was asked before).
         most: bytes of what is there already that are read, the newest of each gateway.
     """
@@ -122,7 +124,8 @@ class AccessLog:
             path = entry["path"].partition("?")[0]
             if self._path not in path or not path.endswith("/infer"):
                 return None
-            if entry["cluster"] is None and not self._refused:
+            callers = entry.get("gateway", CALLERS) == CALLERS
+            if entry["cluster"] is None and not (self._refused and callers):
                 return None
             candidate, _, purpose = (entry["cluster"] or "").rpartition(".")
             at = datetime.fromisoformat(entry["t"])

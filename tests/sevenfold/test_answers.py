@@ -41,6 +41,11 @@ def line(at: datetime, candidate: str | None = "a", status: int = 200, us: int =
     )
 
 
+def refused(at: datetime, status: int, **gateway: str) -> str:
+    """A request that a gateway answered without asking a replica."""
+    return json.dumps(json.loads(line(at, None, status)) | gateway)
+
+
 def write(logs: Path, *lines: str, end: str = "\n", gateway: str = "here", since: str = "a") -> None:
     folder = logs / answers.FOLDER
     folder.mkdir(exist_ok=True)
@@ -122,3 +127,12 @@ def test_no_gateway_no_answers(tmp_path: Path) -> None:
     assert log.last() is None
     now = datetime.now(UTC)
     assert log.between(now - timedelta(seconds=2), now - timedelta(seconds=1)) == []
+
+
+def test_what_our_own_probes_of_another_gateway_are_told_no_caller_met(tmp_path: Path) -> None:
+    """Preproduction's security check asks a gateway behind which nobody serves callers, on the same disk."""
+    start = some_time_ago()
+    log = AccessLog(tmp_path, MODEL, refused=True)
+    write(tmp_path, refused(start, 503, gateway="preproduction"), refused(start, 503, gateway="staging"))
+    write(tmp_path, refused(start, 503, gateway="production"), refused(start, 401))
+    assert [answer.status for answer in log.newest()] == [503, 401]

@@ -23,7 +23,7 @@ from tests.sevenfold.serving import tiny
 from tests.sevenfold.serving.cluster_api import ClusterApi, Fault, cluster_api
 from tests.sevenfold.serving.local import REPLICA, gateway_port, wait
 
-from sevenfold import release
+from sevenfold import answers, release
 from sevenfold.cluster import Deployed, Endpoint, ready
 from sevenfold.cluster.kubernetes import deployed_of
 from sevenfold.gateway import pod, remote
@@ -193,6 +193,11 @@ def test_it_serves_what_rows_and_cluster_say_comes_back_and_goes_in_order(cluste
         one.thread.join(20)
         assert one.failed == []
         assert not _answers(lambda: asked(cluster, one))
+    written = (cluster.settings.logs / answers.FOLDER).glob("*.jsonl")
+    lines = [json.loads(line) for file in written for line in file.read_text().splitlines()]
+    assert {line["gateway"] for line in lines} == {answers.CALLERS}, (
+        "whose log it is, where several share a disk"
+    )
 
 
 class LateReplica(BaseHTTPRequestHandler):

@@ -106,11 +106,14 @@ def bootstrap(admin: Path, folder: Path, stats_port: int, stats_host: str) -> Re
     }
 
 
-def listener(host: str, port: int, folder: Path, links: Path, encrypted: bool = False) -> Resource:
+def listener(
+    host: str, port: int, folder: Path, links: Path, encrypted: bool = False, environment: str = ""
+) -> Resource:
     """The listener for callers: who asks is checked before where it goes is looked up.
 
-    `links` is the folder of the links to the logs.
+    `links` is the folder of the links to the logs; `environment` stands in each line of the access log.
     """
+    line = ACCESS | ({"gateway": environment} if environment else {})
     manager = {
         "@type": _HTTP,
         "stat_prefix": "gateway",
@@ -139,7 +142,7 @@ def listener(host: str, port: int, folder: Path, links: Path, encrypted: bool = 
                 "typed_config": {
                     "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
                     "path": str(links / f"{answers.FOLDER}.jsonl"),
-                    "log_format": {"json_format": ACCESS},
+                    "log_format": {"json_format": line},
                 },
             }
         ],

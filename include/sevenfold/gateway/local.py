@@ -67,15 +67,17 @@ class Gateway:
         settings: Settings,
         deployed: Callable[[], Sequence[Deployed]],
         statistics: str = "127.0.0.1",
+        environment: str = "",
     ) -> None:
         """
         Args:
             settings: home, logs, secrets, the gateway's URL and the limit of each key.
             deployed: what is deployed now.
             statistics: the address at which Prometheus finds the statistics, at the port after the callers'.
+            environment: whose gateway it is, where each has one of its own.
         """
         self._settings, self._deployed, self._statistics = settings, deployed, statistics
-        self._rate = settings.gateway_requests_per_second
+        self._rate, self._environment = settings.gateway_requests_per_second, environment
         self._folder = private_folder(settings.home / "gateway")
         logs = private_folder(settings.logs)
         self._logs = [LinkedLog(logs / name, self._folder / f"{name}.jsonl") for name in LOGS]
@@ -95,7 +97,7 @@ class Gateway:
         if tls := _tls(self._settings):
             self._files.put(CERTIFICATE_FILE, [certificate(tls)])
         self.turn_logs()
-        made = listener(host, port, self._files.folder, self._folder, encrypted=tls is not None)
+        made = listener(host, port, self._files.folder, self._folder, tls is not None, self._environment)
         self._files.put("lds.json", [made])
         self.refresh()
         envoy = Path(sysconfig.get_path("scripts")) / "envoy"

@@ -138,7 +138,7 @@ class GatewayPod:
         self._models = models(here.models)
         self._replicas, self._store = replicas, store
         self._serves_callers = environment == "production"
-        self.gateway = Gateway(here, replicas.now, EVERYWHERE)
+        self.gateway = Gateway(here, replicas.now, EVERYWHERE, environment)
         self._in_force: dict[str, Traffic] = {}
         self._looked, self._refused = set[str](), set[str]()
         self.draining = False

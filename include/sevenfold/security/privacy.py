@@ -30,6 +30,7 @@ ACCESS_FIELDS = frozenset(
             "us",
             "upstream_ms",
             "received",
+            "gateway",
         ),
         *("sent", "cluster", "host", "attempts", "candidate", "route"),
     }
