@@ -60,12 +60,24 @@ def write(base: str, built: Mapping[str, str]) -> None:
         + TAIL
     )
     if "airflow" in shown:
-        name, how, which = _parts(shown["airflow"])
-        key = {"newTag": "tag", "digest": "digest"}[how]
-        CHART.write_text(
-            "# The image of Airflow for the official Helm chart. Written by `make images`.\n"
-            f'images:\n  airflow: {{repository: {name}, {key}: "{which}"}}\n'
-        )
+        CHART.write_text(_values(*_parts(shown["airflow"])))
+
+
+def _values(name: str, how: str, which: str) -> str:
+    """The image of Airflow in the chart's own words, and again for the pods that run tasks.
+
+    Of the latter the chart knows a repository and a tag only, and sets a colon between them: a digest is
+    parted at its own.
+    """
+    key = {"newTag": "tag", "digest": "digest"}[how]
+    algorithm, _, tag = which.rpartition(":")
+    tasks = f"{name}@{algorithm}" if algorithm else name
+    return (
+        "# The image of Airflow for the official Helm chart. Written by `make images`.\n"
+        "images:\n"
+        f'  airflow: {{repository: {name}, {key}: "{which}"}}\n'
+        f'  pod_template: {{repository: {tasks}, tag: "{tag}"}} # of tasks\n'
+    )
 
 
 def _entry(name: str, reference: str) -> str:

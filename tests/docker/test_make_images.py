@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sevenfold import images
 
@@ -223,7 +224,12 @@ def test_what_is_pushed_is_known_by_digest(tmp_path: Path, kind: str) -> None:
     for name, reference in workshop.references().items():
         assert reference.startswith(f"registry.example/ml/sevenfold/{name}@sha256:")
     chart = (workshop.root / "include/kubernetes/images/airflow-values.yaml").read_text()
-    assert 'repository: registry.example/ml/sevenfold/airflow, digest: "sha256:' in chart
+    images = yaml.safe_load(chart)["images"]
+    reference = workshop.references()["airflow"]
+    assert "{repository}@{digest}".format_map(images["airflow"]) == reference
+    assert "{repository}:{tag}".format_map(images["pod_template"]) == reference, (
+        "as the chart puts it together"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
