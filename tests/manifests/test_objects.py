@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -27,6 +28,7 @@ from tests.pod_security import unrestricted
 
 from sevenfold.cluster_secret import AIRFLOW, cluster_secret
 from sevenfold.environments import ENVIRONMENTS
+from sevenfold.security import leaks
 
 NAMESPACES = {*(f"sevenfold-{environment}" for environment in ENVIRONMENTS), "sevenfold-airflow"}
 
@@ -261,3 +263,16 @@ def test_no_folder_is_shared_across_the_line_that_training_must_not_cross(resour
 
 def test_no_secret_is_an_object_of_ours(resources: list[Resource]) -> None:
     assert not of_kind(resources, "Secret")
+
+
+def test_nothing_here_looks_like_a_secret(tmp_path: Path) -> None:
+    """Manifests are part of the code: in preproduction every candidate would be refused for it."""
+    there = tmp_path / "include" / "kubernetes"
+    shutil.copytree(KUBERNETES, there)
+    found = leaks.in_code(tmp_path)
+    assert found.looked_at > 60
+    assert not found.problems
+    (there / "airflow" / "values.yaml").write_text("password: tr0ub4dor&3\n")
+    assert leaks.in_code(tmp_path).problems == (
+        "include/kubernetes/airflow/values.yaml, line 1: Secret Keyword",
+    )
