@@ -93,7 +93,13 @@ def test_every_image_is_pinned_or_ours(services: dict[str, dict[str, Any]]) -> N
         if ours := OURS.match(service["image"]):
             assert (ROOT / "docker" / ours[1] / "Dockerfile").is_file(), name
         else:
-            assert re.search(r":v?\d+\.\d+(\.\d+)?(@sha256:[0-9a-f]{64})?$", service["image"]), name
+            assert re.search(r":v?\d+\.\d+(\.\d+)?@sha256:[0-9a-f]{64}$", service["image"]), name
+
+
+def test_the_public_images_are_those_of_the_cluster(services: dict[str, dict[str, Any]]) -> None:
+    storage = ROOT / "include" / "kubernetes" / "components" / "storage" / "storage"
+    for name in ("postgresql", "objects"):
+        assert f"image: {services[name]['image']}\n" in (storage / f"{name}.yaml").read_text()
 
 
 def test_the_machine_has_all_that_any_other_image_has() -> None:
