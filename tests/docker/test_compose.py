@@ -81,6 +81,13 @@ def test_every_container_can_do_as_little_as_possible(services: dict[str, dict[s
         assert not any("docker.sock" in volume["source"] for volume in mounted), name
 
 
+def test_it_asks_for_nothing_that_podman_lacks(services: dict[str, dict[str, Any]]) -> None:
+    """Its engine has no log driver `local`, and no owner for a folder in memory."""
+    for name, service in services.items():
+        assert service["logging"]["driver"] == "json-file", name
+        assert not [place for place in service.get("tmpfs", []) if "uid=" in place], name
+
+
 def test_only_this_machine_reaches_it(services: dict[str, dict[str, Any]]) -> None:
     ports = [(name, port) for name, service in services.items() for port in service.get("ports", [])]
     assert {port["published"] for _, port in ports} == {"13000", "15500", "18000", "18080", "19090"}
