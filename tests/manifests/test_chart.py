@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.manifests.chart import EXECUTOR, NAMESPACE, VERSION, chart, configuration, overlay_for_the_chart
 from tests.manifests.openapi import mistakes
-from tests.manifests.rendered import KUBERNETES, Resource, named, of_kind, pods
+from tests.manifests.rendered import KUBERNETES, Resource, named, of_kind, pods, read
 from tests.manifests.rights import matrix, rights
 from tests.manifests.test_airflow import settings_of_the_component
 from tests.manifests.test_objects import dangling, dangling_of, objects
@@ -107,8 +107,8 @@ def test_the_chart_makes_no_secret_and_writes_no_password(made: list[Resource]) 
     ]
     for name, pod in airflow(made):
         for container in containers(pod):
-            read = [one["secretRef"]["name"] for one in container["envFrom"] if "secretRef" in one]
-            assert read == ["airflow", "sevenfold"], name
+            taken = [one["secretRef"]["name"] for one in container["envFrom"] if "secretRef" in one]
+            assert taken == ["airflow", "sevenfold"], name
 
 
 def test_the_rights_are_those_of_the_other_airflow_and_a_scheduler_that_starts_tasks(
@@ -198,3 +198,22 @@ def test_a_crowded_node_has_minutes_to_start_it(made: list[Resource]) -> None:
                 assert probe["failureThreshold"] * probe["periodSeconds"] >= 300, name
         for container in pod["spec"].get("initContainers", []):
             assert "--migration-wait-timeout=600" in container["args"], name
+
+
+def test_dags_may_come_from_git_instead() -> None:
+    git = KUBERNETES / "airflow" / "git"
+    made = chart("production", "--values", str(git / "values.yaml"))
+    told = configparser.RawConfigParser()
+    told.read_string(configuration(made)["airflow.cfg"])
+    assert told["core"]["dags_folder"] == "/opt/airflow/dags/repo/dags"
+    fetching = set()
+    for name, pod in airflow(made):
+        assert not unrestricted(pod), name
+        for container in containers(pod):
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
+            assert container["resources"]["limits"]["memory"], name
+            if container["name"].startswith("git-sync"):
+                fetching.add(pod["metadata"]["labels"]["component"])
+    [policy] = read((git / "network.yaml").read_text())
+    assert not mistakes(policy)
+    assert set(policy["spec"]["podSelector"]["matchExpressions"][0]["values"]) == fetching
