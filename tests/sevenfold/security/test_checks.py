@@ -123,6 +123,14 @@ def test_secrets_in_code_logs_and_reports_are_found(tmp_path: Path) -> None:
     assert leaks.in_code(code).problems == ()
     manifest.write_text("secretName: sevenfold-files, clientSecret: hunter2hunter2\n")
     assert len(leaks.in_code(code).problems) == 1
+    manifest.unlink()
+    (code / "docker" / "server").mkdir(parents=True)
+    for place, problems in {
+        "docker/.env": 0,
+        "docker/server/.env": 1,
+    }.items():  # of `make compose`, and any other
+        (code / place).write_text(f"AWS_ACCESS_KEY_ID={key}\n")
+        assert len(leaks.in_code(code).problems) == problems, place
 
     keys, passwords = GatewayKeys(secrets), airflow_passwords(secrets)
     token = keys.standing()["predict"]
