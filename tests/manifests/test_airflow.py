@@ -176,3 +176,16 @@ def test_every_part_of_the_component_runs_the_same_image() -> None:
         for container in one["spec"]["template"]["spec"].get(kind, [])
     }
     assert len(images) == 1
+
+
+def test_where_people_say_commands_there_is_what_these_need() -> None:
+    """Documented is `exec deployment/airflow-scheduler`, by the chart `deployment/airflow-triggerer`."""
+    [scheduler] = [
+        one
+        for one in of_kind(overlay("production"), "Deployment")
+        if one["metadata"]["name"] == "airflow-scheduler"
+    ]
+    for volumes in (scheduler["spec"]["template"]["spec"]["volumes"], values()["triggerer"]["extraVolumes"]):
+        [files] = [volume["secret"]["items"] for volume in volumes if volume["name"] == "secrets"]
+        needed = {"airflow.json", "signing.pem", "trusted.json", "people.json"}
+        assert {item["key"] for item in files} == needed
