@@ -10,8 +10,8 @@ clean again.
 
 from __future__ import annotations
 
+import http.client
 import re
-import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -94,16 +94,22 @@ def tell(
     return [alert for alert in store.open_alerts(spec.name) if alert.kind in (ERRORS, SLOW, UNLOGGED)]
 
 
-def lost_lines(replicas: Iterable[Endpoint]) -> float:
-    """Lines that these servers could not log; those that are gone say nothing."""
-    total = 0.0
-    for one in replicas:
-        try:
-            with urllib.request.urlopen(f"http://{one.host}:{one.port}/metrics", timeout=_SCRAPE_S) as page:
-                total += sum(float(value) for value in _LOST.findall(page.read()))
-        except OSError:
-            continue
-    return total
+def lost_lines(replicas: Iterable[Endpoint]) -> dict[Endpoint, float]:
+    """Lines that each of these servers could not log since it began; who is gone or late says nothing."""
+    said = {one: _lost_by(one) for one in replicas}
+    return {one: lost for one, lost in said.items() if lost is not None}
+
+
+def _lost_by(replica: Endpoint) -> float | None:
+    connection = http.client.HTTPConnection(replica.host, replica.port, timeout=_SCRAPE_S)
+    try:
+        connection.request("GET", "/metrics")
+        page = connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    return sum(float(value) for value in _LOST.findall(page))
 
 
 def _broken(kind: str, bad: int, n: int, promised: float, what: str, where: str) -> Finding | None:

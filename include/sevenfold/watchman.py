@@ -43,7 +43,7 @@ class Watchman:
         since = at - service_alarm.WINDOW if at else None
         self._log = AccessLog(settings.logs, model, refused=True, since=since)
         self._answers: list[Answer] = []
-        self._total: float | None = None
+        self._known: dict[Endpoint, float] | None = None
         self._lost: list[tuple[datetime, float]] = [
             (at, alert.value or 0.0)
             for alert in (store.open_alerts(model) if at else ())
@@ -67,13 +67,24 @@ class Watchman:
         return len(self._answers)
 
     def _lost_lately(self, now: datetime) -> float:
-        """Lines that could not be logged in the window; a server that was replaced counts from zero."""
-        total = service_alarm.lost_lines(self._replicas())
-        before, self._total = self._total, total
-        if before is not None and total > before:
-            self._lost.append((now, total - before))
+        """Lines that could not be logged in the window.
+
+        A server that is new or was replaced counts from zero; one that was late with its answer goes on
+        where it was, or its old losses would be an alert.
+        """
+        said = service_alarm.lost_lines(self._replicas())
+        known = said if self._known is None else self._known
+        lost = sum(_grown(known.get(one, 0.0), total) for one, total in said.items())
+        self._known = known | said
+        if lost:
+            self._lost.append((now, lost))
         self._lost = [(at, lost) for at, lost in self._lost if at >= now - service_alarm.WINDOW]
         return sum(lost for _, lost in self._lost)
+
+
+def _grown(before: float, now: float) -> float:
+    """By how much a counter has grown; one that is smaller than before has begun anew."""
+    return now - before if now >= before else now
 
 
 def live_replicas(model: str) -> list[Endpoint]:

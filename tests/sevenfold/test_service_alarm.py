@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from tests.activities.small_world import MODEL, World
 
 from sevenfold import answers, service_alarm
 from sevenfold.answers import Answer
+from sevenfold.cluster import Endpoint
 from sevenfold.service_alarm import ERRORS, SLOW, UNLOGGED
 from sevenfold.watchman import Watchman
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+HERE = Endpoint(8080, "10.0.0.1")
 
 
 def asked(bad: int, n: int, status: int = 200, ms: float = 3.0) -> list[Answer]:
@@ -85,8 +89,8 @@ def test_an_alert_is_raised_once_and_closed_when_it_is_over(world: World) -> Non
 def test_the_watchman_counts_the_public_route_and_what_nobody_answered(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = iter([5.0, 5.0, 2.0])
-    monkeypatch.setattr(service_alarm, "lost_lines", lambda ports: next(lost))
+    lost = iter([{HERE: 5.0}, {HERE: 5.0}, {HERE: 0.0}])
+    monkeypatch.setattr(service_alarm, "lost_lines", lambda replicas: next(lost))
     log = world.settings.logs / answers.FOLDER / "here.a.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text(line(NOW, 503) * 500)
@@ -105,8 +109,8 @@ def test_the_watchman_counts_the_public_route_and_what_nobody_answered(
 def test_answers_that_were_not_logged_stay_an_alert_for_the_whole_window(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = iter([0.0, 7.0, 7.0, 7.0])
-    monkeypatch.setattr(service_alarm, "lost_lines", lambda ports: next(lost))
+    lost = iter([{HERE: 0.0}, {HERE: 7.0}, {}, {HERE: 7.0}])
+    monkeypatch.setattr(service_alarm, "lost_lines", lambda replicas: next(lost))
     log = world.settings.logs / answers.FOLDER / "here.a.jsonl"
     log.parent.mkdir(parents=True)
     log.touch()
@@ -121,14 +125,14 @@ def test_answers_that_were_not_logged_stay_an_alert_for_the_whole_window(
     for after in (timedelta(seconds=10), timedelta(seconds=20)):
         [reason] = look(after)
         assert "7 answers or labels could not be logged" in reason
-    assert look(timedelta(seconds=11) + service_alarm.WINDOW) == []
+    assert look(timedelta(seconds=11) + service_alarm.WINDOW) == [], "late once, it does not count again"
 
 
 def test_a_watchman_who_takes_over_knows_the_last_window_and_what_is_open(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lost = iter([0.0, 7.0, 7.0, 7.0, 7.0])
-    monkeypatch.setattr(service_alarm, "lost_lines", lambda ports: next(lost))
+    lost = iter([{HERE: 0.0}, *[{HERE: 7.0}] * 4])
+    monkeypatch.setattr(service_alarm, "lost_lines", lambda replicas: next(lost))
     log = world.settings.logs / answers.FOLDER / "here.a.jsonl"
     log.parent.mkdir(parents=True)
     log.touch()
@@ -165,3 +169,30 @@ def line(
 def write(log: Path, made: str, count: int) -> None:
     with log.open("a") as file:
         file.write(made * count)
+
+
+class Metrics(BaseHTTPRequestHandler):
+    """A server that has lost three lines; asked for it, one that is killed while it says so."""
+
+    killed = False
+
+    def do_GET(self) -> None:
+        page = b'sevenfold_log_lines_lost_total{model="coin"} 3.0\n'
+        self.send_response(200)
+        self.send_header("content-length", str(len(page) + self.killed))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def test_who_is_gone_or_killed_while_it_answers_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # replicas are never behind the proxy of a company
+    with HTTPServer(("127.0.0.1", 0), Metrics) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        here, gone = Endpoint(server.server_port), Endpoint(9)
+        assert service_alarm.lost_lines([here, gone]) == {here: 3.0}
+        monkeypatch.setattr(Metrics, "killed", True)
+        assert service_alarm.lost_lines([here, gone]) == {}
+        server.shutdown()

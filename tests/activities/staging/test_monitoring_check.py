@@ -50,7 +50,7 @@ def test_every_planted_fault_raises_its_alert_and_nothing_else_does(
 
 def test_blind_monitoring_is_found_out(activity: Activity, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_alarm, "BURN", 1000.0)
-    monkeypatch.setattr(service_alarm, "lost_lines", lambda ports: 0.0)
+    monkeypatch.setattr(service_alarm, "lost_lines", lambda replicas: {})
     monkeypatch.setattr(retraining_trigger, "raise_alarm", lambda *_: None)
     monitoring_check.main(activity)
     assert verdicts(activity, METRICS) == ["Failed", "Successful"]
