@@ -30,6 +30,7 @@ class ApiServer(BaseHTTPRequestHandler):
 def api_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[ApiServer]]:
     with HTTPServer(("127.0.0.1", 0), ApiServer) as server:
         monkeypatch.setattr(healthy, "ADDRESS", f"http://127.0.0.1:{server.server_port}/")
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         Thread(target=server.serve_forever, daemon=True).start()
         yield ApiServer
         server.shutdown()
