@@ -49,9 +49,10 @@ def head(connection: Connection) -> tuple[int, str]:
     return (last.sequence, last.hash) if last else (0, GENESIS)
 
 
-def lines(connection: Connection) -> list[AuditLine]:
-    """The whole log, oldest first."""
-    rows = connection.execute(select(audit).order_by(audit.c.sequence)).mappings()
+def lines(connection: Connection, what: str | None = None) -> list[AuditLine]:
+    """The whole log, oldest first, or its lines about one kind of event."""
+    wanted = select(audit) if what is None else select(audit).where(audit.c.what == what)
+    rows = connection.execute(wanted.order_by(audit.c.sequence)).mappings()
     return [AuditLine(**{**row, "detail": json.loads(row["detail"])}) for row in rows]
 
 

@@ -433,7 +433,8 @@ class Store(Database):
 
     def failures(self, promotion: str, since: datetime | None = None) -> dict[str, str]:
         """With which sentence each activity of the promotion last failed, by activity; only those `since`."""
-        lines = [line for line in self.audit_lines() if line.what == FAILED]
+        with self.reading() as connection:
+            lines = audit.lines(connection, FAILED)
         lines = [line for line in lines if since is None or line.at >= since]
         return {line.who: line.detail["why"] for line in lines if line.detail["promotion"] == promotion}
 
