@@ -142,9 +142,9 @@ class Scaler:
 
     def look(self, model: str) -> list[str]:
         """One look at one model; a sentence for everything that it changed."""
-        found = (one for slot in LIVE for one in self._cluster.deployments(model, slot))
+        found = [one for slot in LIVE for one in self._cluster.deployments(model, slot)]
         live = [one for one in found if one.endpoints]
-        return [*self._remove_unneeded(model, live), *self._revive(model, live), *self._fit(model, live)]
+        return [*self._remove_unneeded(model, found), *self._revive(model, live), *self._fit(model, live)]
 
     def _revive(self, model: str, live: list[Deployed]) -> list[str]:
         now, said = self._clock(), []
@@ -172,11 +172,11 @@ class Scaler:
                 said.append(f"{deployed.candidate} as {deployed.slot}: {now} replicas become {number}")
         return said
 
-    def _remove_unneeded(self, model: str, live: list[Deployed]) -> list[str]:
-        """What is deployed was named by the row before: `live` has to be read first, the row after it."""
+    def _remove_unneeded(self, model: str, found: list[Deployed]) -> list[str]:
+        """What is deployed was named by the row before: `found` has to be read first, the row after it."""
         row, now, said = release.row(self._store, model), self._clock(), []
         named = {row.champion, row.previous, row.candidate}
-        for deployed in live:
+        for deployed in found:
             if row.generation == 0 or deployed.candidate in named:
                 self._unneeded.pop(deployed.key, None)
             elif now - self._unneeded.setdefault(deployed.key, now) >= UNNEEDED_S:

@@ -176,9 +176,12 @@ def test_replicas_that_were_given_up_are_tried_again_every_now_and_then(
     assert cluster.asked == [("scale", "challenger", 1, TWO)]
 
 
-def test_what_the_row_names_no_more_goes_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ready", [(3, 4), ()], ids=["that serves", "that never became ready"])
+def test_what_the_row_names_no_more_goes_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, ready: tuple[int, ...]
+) -> None:
     """A production candidate whose promotion was held gave up the slot and kept its replicas."""
-    held = deployed(ONE, "champion", 1, 2), deployed(TWO, "challenger", 3, 4)
+    held = deployed(ONE, "champion", 1, 2), deployed(TWO, "challenger", *ready)
     cluster = Cluster(*held)
     now = [0.0]
     looks = Scaler(object(), cluster, dict, lambda model: None, lambda: now[0])  # type: ignore[arg-type]
