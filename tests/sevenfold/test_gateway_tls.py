@@ -27,6 +27,7 @@ from sevenfold.gateway import Gateway, Traffic
 from sevenfold.gateway.local import Unencrypted
 from sevenfold.player.client import Connection, Failed
 from sevenfold.settings import Settings
+from sevenfold.trial import Target
 
 INFER = "/v2/models/tiny/infer"
 
@@ -116,6 +117,18 @@ def test_our_own_client_trusts_what_ssl_cert_file_names(
         asyncio.run(post())
     monkeypatch.setenv("SSL_CERT_FILE", str(pair.certificate))
     assert asyncio.run(post()) == 200
+
+
+def test_an_activity_trusts_it_too_and_asks_past_a_proxy(
+    stack: Local, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("SSL_CERT_FILE", str(pair.certificate))
+    token = stack.gateway.keys.standing()["predict"]
+    target = Target(stack.settings.gateway_url, INFER.removesuffix("/infer"), token)
+    with target.client(timeout=10) as client:
+        answer = client.post(f"{target.url}/infer", headers=target.headers, json=tiny.request(1))
+    assert answer.status_code == 200
 
 
 def gateway(home: Path, url: str, **files: Path) -> Gateway:

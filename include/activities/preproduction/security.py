@@ -68,14 +68,12 @@ def composition(activity: Activity) -> tuple[str, list[Check]]:
 
 def service(activity: Activity) -> list[Check]:
     """The gateway asked with every kind of key, and a deployment that no user reaches with bad bodies."""
-    import httpx
-
     end = activity.promotion.as_of
     rows = snapshot(activity.spec, activity.settings.data).rows(end - timedelta(days=3), end)
     good = next(bodies(activity.spec, rows.slice(max(0, rows.num_rows - 1)), 1))
     with on_trial(activity, SLOT) as target, tempfile.TemporaryDirectory() as stranger:
         asked = access.routes(activity.promotion.model, activity.candidate.id, target.path)
-        with httpx.Client(timeout=access.LIMIT_S, trust_env=False) as client, activity.phase("asking"):
+        with target.client(access.LIMIT_S) as client, activity.phase("asking"):
             found = [
                 access.matrix(client, target, asked, GatewayKeys(activity.settings.secrets), Path(stranger)),
                 access.bodies(client, target, good),

@@ -49,10 +49,10 @@ def ask_golden(activity: Activity, target: Target) -> None:
     rows = rows.slice(max(0, rows.num_rows - GOLDEN_ROWS))
     expected = Scorer(activity.model_file(activity.candidate)).predict(rows)
     lost, difference = 0, 0.0
-    with httpx.Client(headers=target.headers, timeout=5.0) as client:
+    with target.client(timeout=5.0) as client:
         for body, prediction in zip(bodies(activity.spec, rows, 1), expected, strict=True):
             try:
-                answer = client.post(f"{target.url}/infer", content=body)
+                answer = client.post(f"{target.url}/infer", headers=target.headers, content=body)
                 answer.raise_for_status()
             except httpx.HTTPError:
                 lost += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import httpx
 import pytest
 from tests.activities.live_stack import LiveWorld
 from tests.activities.small_world import MODEL
@@ -56,7 +55,7 @@ def test_a_gateway_that_lets_too_many_in_is_found(live: LiveWorld, monkeypatch: 
     asked = access.routes(MODEL, "coin-1", "/shadow/none")
 
     def violations(folder: str) -> tuple[str, ...]:
-        with httpx.Client(timeout=5, trust_env=False) as client:
+        with target.client(timeout=5) as client:
             return access.matrix(client, target, asked, gateway.keys, live.folder / folder).problems
 
     assert violations("stranger-1") == ()
