@@ -86,6 +86,12 @@ def approvals_of(store: Store, candidate: str) -> list[Approval]:
         return [Approval.model_validate(dict(row)) for row in connection.execute(query).mappings()]
 
 
+def requesters(store: Store, promotion: Promotion) -> list[str]:
+    """The people who asked for this promotion or one before it; none if it was an alert or the schedule."""
+    with store.reading() as connection:
+        return sorted(_requesters(connection, promotion))
+
+
 def require_four_eyes(promotion: str, requester: str, approver: str) -> None:
     """Returns when two people are not needed, or are two.
 
@@ -98,7 +104,7 @@ def require_four_eyes(promotion: str, requester: str, approver: str) -> None:
 
 def _requesters(connection: Connection, promotion: Promotion) -> set[str]:
     """Every person who asked for a promotion of this candidate, or of one that it came from."""
-    people: set[str] = set()
+    people: set[str] = {promotion.requested_by}
     seen: set[str] = set()
     waiting = [promotion.candidate, promotion.origin]
     while waiting:

@@ -8,10 +8,11 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowException
 
 from sevenfold import gate_change, release
-from sevenfold.approval import SamePerson, approvals_of, record_approval
+from sevenfold.approval import SamePerson, approvals_of, record_approval, requesters
 from sevenfold.candidate import Candidate
 from sevenfold.environments import before
 from sevenfold.promotion import Promotion
+from sevenfold.settings import settings
 from sevenfold.store import Store, open_store
 from sevenfold_airflow.failures import as_airflow_sees_it
 from sevenfold_airflow.links import EvidenceLink, evidence_address, promotion_of
@@ -66,7 +67,7 @@ def evidence_so_far(store: Store, promotion: Promotion) -> str:
     candidate = store.candidate(promotion.candidate)
     lines = [
         f"Candidate `{candidate.id}`, {candidate.reason or 'no reason given'}.",
-        f"Trained as of {candidate.as_of:%Y-%m-%d}. Requested by {promotion.requested_by}.",
+        f"Trained as of {candidate.as_of:%Y-%m-%d}. {_who_asked(requesters(store, promotion))}",
         *_gates_moved(store, candidate),
         *(
             f"{one.approver} approved it before, in {one.promotion}: {_cell(one.reason)}"
@@ -96,6 +97,13 @@ def _gates_moved(store: Store, candidate: Candidate) -> list[str]:
     with store.reading() as connection:
         moved = gate_change.moved(connection, store.candidate(champion), candidate)
     return [f"Gates that changed since the champion was made: {_cell('; '.join(moved))}."] if moved else []
+
+
+def _who_asked(people: list[str]) -> str:
+    if not people:
+        return "No person asked for it: an alert or the schedule did."
+    alone = f" Somebody else than {' and '.join(people)} has to approve." if settings().four_eyes else ""
+    return f"Asked for by {' and '.join(people)}.{alone}"
 
 
 def _cell(text: str) -> str:

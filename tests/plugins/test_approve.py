@@ -9,13 +9,15 @@ import pytest
 from airflow.sdk import DAG, Param
 from airflow.sdk.exceptions import AirflowException
 from tests.airflow_home import context
-from tests.rail_world import World
+from tests.rail_world import AS_OF, World
 
+from sevenfold import approval as approvals
 from sevenfold.analyse import analyse
 from sevenfold.approval import approvals_of
 from sevenfold.candidate import Candidate
 from sevenfold.conclude import conclude
 from sevenfold.environments import before
+from sevenfold.settings import Settings
 from sevenfold_airflow.approve import ApproveOperator, evidence_so_far
 
 
@@ -74,6 +76,27 @@ def test_the_person_sees_what_every_gate_said(world: World, candidate: Candidate
     for environment in ("training", "testing", "staging", "preproduction"):
         assert f"| [{environment}](/sevenfold/evidence?promotion=" in shown
     assert shown.count("| Successful |") == 4
+
+
+def test_the_person_sees_who_asked_for_what_an_asset_started(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = world.candidate()
+    world.passes(made, "training", "testing", "staging", "preproduction")
+    woken = world.store.begin_promotion(
+        "toy", "production", "woken", made.id, AS_OF, "test", {}, approvals.NOBODY
+    )
+    assert "Asked for by ada. Somebody else than ada has to approve." in evidence_so_far(world.store, woken)
+    monkeypatch.setattr("sevenfold_airflow.approve.settings", lambda: Settings(four_eyes=False))
+    assert "Asked for by ada.\n" in evidence_so_far(world.store, woken)
+
+
+def test_the_person_sees_when_nobody_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(approvals, "NOBODY", "ada")
+    made = world.candidate()
+    world.passes(made, "training", "testing", "staging", "preproduction")
+    alone = world.begin("production", "alone", made)
+    assert "No person asked for it: an alert or the schedule did." in evidence_so_far(world.store, alone)
 
 
 def test_the_person_sees_that_a_bar_was_moved_before_the_candidate_was_made(world: World) -> None:
