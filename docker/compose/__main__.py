@@ -61,7 +61,9 @@ def _images() -> dict[str, str]:
 
 
 def _lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.is_file() else []
+    """What it sets, without the blank lines and comments that somebody may have added."""
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return [line for line in lines if "=" in line and not line.lstrip().startswith("#")]
 
 
 if __name__ == "__main__":

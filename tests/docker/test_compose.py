@@ -155,6 +155,7 @@ def test_passwords_stay_and_images_follow(make: dict[str, Any], tmp_path: Path) 
     """The databases know the passwords; what `make images` built last is what runs."""
     make["main"](tmp_path)
     before = (tmp_path / ".env").read_text()
+    (tmp_path / ".env").write_text(f"# ours\n\n{before}OF_OUR_OWN=1\n")
     (tmp_path / "images.yaml").write_text(
         'images:\n  - {name: sevenfold/machine, newName: here:5000/sevenfold/machine, newTag: "abc"}\n'
         f'  - {{name: sevenfold/mlflow, newName: sevenfold/mlflow, digest: "sha256:{"0" * 64}"}}\n'
@@ -163,7 +164,7 @@ def test_passwords_stay_and_images_follow(make: dict[str, Any], tmp_path: Path) 
     make["main"](tmp_path)
     after = set((tmp_path / ".env").read_text().splitlines())
     assert set(before.splitlines()) < after | {line for line in before.splitlines() if "_IMAGE=" in line}
-    assert "MACHINE_IMAGE=here:5000/sevenfold/machine:abc" in after
+    assert {"OF_OUR_OWN=1", "MACHINE_IMAGE=here:5000/sevenfold/machine:abc"} <= after
     assert f"MLFLOW_IMAGE=sevenfold/mlflow@sha256:{'0' * 64}" in after
 
 
