@@ -44,7 +44,7 @@ test: $(VENV)/ready ## everything: format, lint, types, unit, DAG, page and end-
 	@tests/browser.sh
 	@$(BIN)/python -m pytest --numprocesses logical --dist loadfile -m "not end_to_end and not kubernetes"
 	@# the real stack measures load, so the unit tests are over; Airflow's own, beside it, are over before it does
-	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 2 --dist loadgroup tests/end_to_end
+	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 2 --dist loadscope tests/end_to_end
 
 check: test ## the same, under the name that the hook uses
 

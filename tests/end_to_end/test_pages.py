@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from tests.end_to_end.conftest import MODEL, ONE_STACK, Stack
+from tests.end_to_end.conftest import MODEL, Stack
 
 from sevenfold.secrets import airflow_passwords
 
@@ -16,7 +16,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 pytestmark = [
     pytest.mark.end_to_end,
-    ONE_STACK,
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
 ]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.end_to_end.conftest import AS_OF, MODEL, ONE_STACK, Stack
+from tests.end_to_end.conftest import AS_OF, MODEL, Stack
 
 from sevenfold import release
 from sevenfold.demo import Narrator, origin_run
@@ -20,7 +20,7 @@ from sevenfold.keys import GatewayKeys
 from sevenfold.spec import load_spec
 from sevenfold.verify import verify
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900), ONE_STACK]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 
 
 def test_every_gate_has_decided_on_evidence_and_said_why(running: Stack, carried: str) -> None:
