@@ -7,7 +7,7 @@ UV := 0.13.9
 SEVENFOLD := PYTHONPATH=include:plugins $(BIN)/python -m sevenfold.cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status rollback resume new-model notebook test check format bench lock images compose hooks clean
+.PHONY: help demo up down status rollback resume new-model notebook test check format bench pictures lock images compose hooks clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -57,6 +57,9 @@ bench: $(VENV)/ready ## the benchmarks, with their tables and goals, or some: ON
 		echo; echo "== $$name"; \
 		PYTHONPATH=include:plugins:. OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.$$name || missed="$$missed $$name"; \
 		done; [ -z "$$missed" ] || { echo; echo "these missed a goal or broke:$$missed"; exit 1; }
+
+pictures: $(VENV)/ready ## the README's pictures of board and quality again, from what a demo has left
+	@PYTHONPATH=include:plugins $(BIN)/python docs/pictures.py
 
 lock: $(VENV)/ready ## resolve requirements.txt into requirements.lock
 	@$(BIN)/uv pip compile requirements.txt --universal --python-version 3.11 --no-annotate --no-header \
