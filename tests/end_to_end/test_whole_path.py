@@ -98,7 +98,8 @@ def test_monitoring_joins_labels_to_what_was_answered(
 
 def test_a_broken_candidate_is_refused_by_a_gate(running: Stack, narrator: Narrator, carried: str) -> None:
     broken = {"learning_rate": 2.0}
-    narrator.start("training", "broken", as_of=AS_OF, hyperparameters=broken, reason="mistyped")
+    told = {"hyperparameters": broken, "search_trials": 0, "reason": "mistyped"}
+    narrator.start("training", "broken", as_of=AS_OF, **told)
     end = narrator.follow(origin_run("broken"), goal="training")
     assert (end.state, end.verdict) == ("refused", "Failed")
     assert "asked" in (end.outcome or "")

@@ -63,6 +63,7 @@ def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
     """September drifts without harm. Two candidates that deserve it are refused meanwhile.
 
     They learn from what is known in November, whatever day live traffic has reached, so they begin at once.
+    Settings are not searched, so that nothing but the mistake, or the window, makes the difference.
     """
     narrator.chapter("4. Quality recovers, a harmless autumn, and two refusals")
     narrator.start(
@@ -70,6 +71,7 @@ def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
         "story-broken",
         as_of="2013-11-08",
         hyperparameters={"learning_rate": 2.0},
+        search_trials=0,
         reason="a mistyped learning rate",
     )
     narrator.start(
@@ -77,6 +79,7 @@ def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
         "story-three-months",
         as_of="2013-11-08",
         window_months=3,
+        search_trials=0,
         reason="would the last three months be enough?",
     )
     narrator.play(date(2013, 7, 1), date(2013, 8, 29))
