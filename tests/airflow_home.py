@@ -13,6 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from sevenfold.light_imports import without_iris
+
 ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(tempfile.mkdtemp(prefix="sevenfold-airflow-test-"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
@@ -21,6 +23,7 @@ if "airflow" in sys.modules:
     raise RuntimeError("Airflow reads its configuration when it is imported: import tests.airflow_home first")
 for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
     del os.environ[name]
+without_iris()
 (HOME / "dags").mkdir()
 os.environ |= {
     "AIRFLOW_HOME": str(HOME),

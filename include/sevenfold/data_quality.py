@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sevenfold.light_imports import without_iris
+
+without_iris()  # before Great Expectations comes, here or with a model's expectations
+
 SAMPLED = 20
 """Failing rows that are named for each expectation."""
 

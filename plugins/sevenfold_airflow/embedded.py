@@ -27,6 +27,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from sevenfold.errors import SevenfoldError
+from sevenfold.light_imports import without_iris
 from sevenfold.settings import REPOSITORY, Settings, settings
 from sevenfold_airflow.environment import airflow_environment, airflow_home
 from sevenfold_airflow.settings_file import load_settings_file
@@ -246,6 +247,7 @@ def main() -> None:
 
 
 def _import_shared() -> None:
+    without_iris()
     for name in SHARED_IMPORTS:
         importlib.import_module(name)
     gc.collect()
