@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.manifests.openapi import mistakes
 from tests.pod_security import unrestricted
+from tests.sevenfold.serving import cluster_api as emulated
 from tests.sevenfold.serving.cluster_api import (
     AUTOSCALERS,
     DEPLOYMENTS,
@@ -348,6 +349,7 @@ def test_killed_anywhere_the_next_call_ends_where_one_call_would(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before and after each request that changes something the process may be killed."""
+    monkeypatch.setattr(emulated, "LEAVES_S", 0.02)  # eighty pods drain here
     request = KubernetesApi._request
 
     def run(kill_at: int, after: bool) -> bool:
