@@ -82,10 +82,12 @@ def test_every_container_can_do_as_little_as_possible(services: dict[str, dict[s
 
 
 def test_it_asks_for_nothing_that_podman_lacks(services: dict[str, dict[str, Any]]) -> None:
-    """Its engine has no log driver `local`, and no owner for a folder in memory."""
+    """Its engine has no log driver `local`, no owner for a folder in memory, no blank in a check's word."""
     for name, service in services.items():
         assert service["logging"]["driver"] == "json-file", name
         assert not [place for place in service.get("tmpfs", []) if "uid=" in place], name
+        how, *words = service.get("healthcheck", {}).get("test", ["CMD"])
+        assert how == "CMD-SHELL" or not [word for word in words if " " in word], name
 
 
 def test_only_this_machine_reaches_it(services: dict[str, dict[str, Any]]) -> None:
