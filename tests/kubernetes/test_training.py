@@ -8,8 +8,8 @@ from typing import Any
 from tests.kubernetes.airflow import ENDED, Airflow
 
 ACTIVITIES = ("search", "train", "checkpoint", "distribute", "resources", "benchmark")
-LONG = {"epochs": 40}
-"""Training that takes long enough for something to happen to it."""
+LONG = {"epochs": 150, "patience": 150}
+"""Training that takes long enough for something to happen to it: a fast machine had ended it before."""
 
 
 def test_every_activity_runs_though_scheduler_and_triggerer_are_killed(airflow: Airflow) -> None:
