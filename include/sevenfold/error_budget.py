@@ -8,7 +8,7 @@ Reliability Workbook, 2018, chapters 2 and 5). Who is woken when it burns is the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -69,7 +69,7 @@ def budgets(spec: ModelSpec, answers: Sequence[Answer], now: datetime) -> list[B
     return found
 
 
-def callers_answers(store: Store, logs: Path, model: str) -> list[Answer]:
+def callers_answers(store: Store, logs: Path, model: str, marks: Callable[[], Iterable[str]]) -> list[Answer]:
     """What callers of the public route met since the model is served, from the newest of the gateway's log.
 
     Before its first champion or canary nobody promised anything, and whoever asks is told so with a 503.
@@ -80,6 +80,7 @@ def callers_answers(store: Store, logs: Path, model: str) -> list[Answer]:
         since = connection.scalar(select(func.min(history.c.at)).where(history.c.model == model, served))
     if since is None:
         return []
-    log = AccessLog(logs, model, refused=True, since=since, most=MOST_BYTES)
+    log = AccessLog(logs, model, refused=True, since=since, most=MOST_BYTES, marks=marks)
+    log.settle()
     mine = [answer for answer in log.newest() if answer.path == f"/v2/models/{model}/infer"]
     return [answer for answer in mine if answer.at >= since]

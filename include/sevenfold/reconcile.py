@@ -30,6 +30,10 @@ class Router(Protocol):
         """Makes this the split, and returns when it is in force; with a sentence, where that is not known."""
         ...
 
+    def marks(self) -> set[str]:
+        """What its access log says below everything that has been answered by now; see `answers`."""
+        ...
+
     def traffic(self, model: str, /) -> Traffic | None:
         """The split in force; None before the first."""
         ...

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from math import inf
 from pathlib import Path
 
 import pytest
 
 from sevenfold import answers
-from sevenfold.answers import AccessLog, count
+from sevenfold.answers import AccessLog, LogLate, count
 from sevenfold.rollout import Arm
 
 MODEL = "flight_delay"
@@ -120,6 +122,42 @@ def test_what_is_there_is_read_back_from_a_moment_on_and_no_more_of_it_than_aske
     assert found(start - timedelta(hours=3)) == {"old", "b", "c", "d", "e"}
     assert found(start, most=len(line(start, "c")) + 5) == {"c", "e"}, "the newest of each gateway"
     assert AccessLog(tmp_path, MODEL).newest() == []
+
+
+def test_a_span_is_counted_when_the_marks_of_all_gateways_have_come(tmp_path: Path) -> None:
+    start = some_time_ago()
+    span = start - timedelta(seconds=1), start + timedelta(seconds=1)
+    mark = partial(line, start, None)
+    log = AccessLog(tmp_path, MODEL, marks=lambda: {"m1", "m2"})
+
+    def slow_disk() -> None:
+        write(tmp_path, line(start, "b"), mark(path="/healthz?mark=m1"))
+        time.sleep(0.3)
+        write(tmp_path, line(start, "c"), mark(path="/healthz?mark=m2"), gateway="there")
+
+    thread = threading.Thread(target=slow_disk)
+    thread.start()
+    assert count(log.between(*span), 100) == {"b": Arm(1), "c": Arm(1)}
+    thread.join()
+
+
+def test_a_mark_that_does_not_come_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MARKS_LIMIT_S", 0.2)
+    log = AccessLog(tmp_path, MODEL, marks=lambda: {"m"})
+    with pytest.raises(LogLate, match="is it the same volume for both"):
+        log.between(some_time_ago(), some_time_ago())
+
+
+def test_what_ends_after_its_span_is_counted_with_the_next_and_what_nobody_asked_for_never(
+    tmp_path: Path,
+) -> None:
+    start, second = some_time_ago(), timedelta(seconds=1)
+    log = AccessLog(tmp_path, MODEL)
+    assert log.between(start, start + second) == []
+    write(tmp_path, line(start, status=504, us=9_000_000), line(start + 2 * second), line(start - second))
+    found = log.between(start + 3 * second, start + 4 * second)
+    assert [(one.at, one.status) for one in found] == [(start, 504)]
+    assert log.between(start + 4 * second, start + 5 * second) == [], "once"
 
 
 def test_no_gateway_no_answers(tmp_path: Path) -> None:

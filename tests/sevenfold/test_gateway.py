@@ -361,8 +361,8 @@ def test_the_logs_go_on_in_new_files_under_load_and_nothing_is_lost_or_counted_t
 ) -> None:
     split(stack)
     folder = stack.settings.logs / answers.FOLDER
-    monkeypatch.setattr(answers, "FLUSH", timedelta(seconds=3))
-    access, began = AccessLog(stack.settings.logs, "tiny"), datetime.now(UTC).replace(microsecond=0)
+    access = AccessLog(stack.settings.logs, "tiny", marks=stack.gateway.marks)
+    began = datetime.now(UTC).replace(microsecond=0)
     time.sleep(1)  # what was asked in this second is not this test's
     found = []
 

@@ -165,6 +165,10 @@ def test_it_serves_what_rows_and_cluster_say_comes_back_and_goes_in_order(cluste
         wait(one.is_ready, 30)
         assert asked(cluster, one).json()["model_version"] == first.id
         assert one.get("/status").json()["traffic"][MODEL]["champion"] == first.id
+        (mark,) = one.get("/marks").json()["marks"]
+        (log,) = (cluster.home / "logs" / answers.FOLDER).iterdir()
+        above, below = log.read_text().split(f"{answers.MARK}{mark}")
+        assert "/infer" in above and "/infer" not in below
 
         where = cluster.start(second.id, 1.0)  # two side by side
         promotion = cluster.world.rolling(second, 0.5)
@@ -350,6 +354,7 @@ class Stub:
     def says(self, address: str, generation: int, replicas: dict[str, int] | None = None) -> None:
         split = asdict(Traffic(MODEL, "a", generation=generation))
         self.said[address] = {"ready": True, "traffic": {MODEL: split}, "replicas": replicas or {}}
+        self.said[address]["marks"] = [f"mark of {address}"]
 
     def start(self, address: str, port: int) -> None:
         said = self.said
@@ -479,6 +484,16 @@ def test_who_goes_forward_waits_for_all_that_are_sent_callers(
         stub.says(address, 2)
     with pytest.raises(NotInForce, match=f"^{dead} of"):
         gateways.apply(Traffic(MODEL, "a", generation=2))
+
+
+def test_every_gateway_that_answers_marks_its_log(
+    stub: Stub, gateways: RemoteGateway, dead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "MARKS_S", 0.3)
+    assert gateways.marks() == {"mark of 127.0.0.1", "mark of 127.0.0.2"}, f"{dead} is waited for in vain"
+    stub.list(_127_0_0_3=True)
+    with pytest.raises(NotInForce, match="no gateway"):
+        gateways.marks()
 
 
 def test_replicas_are_waited_for_at_every_gateway(stub: Stub, gateways: RemoteGateway) -> None:

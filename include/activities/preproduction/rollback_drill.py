@@ -55,7 +55,7 @@ def main(activity: Activity) -> None:
         deployed = trials.enter_context(replicas(activity))
         here = mirrored(activity.settings, Path(folder))
         gateway = trials.enter_context(own_gateway(here, deployed))
-        log = AccessLog(here.logs, activity.promotion.model)
+        log = AccessLog(here.logs, activity.promotion.model, marks=gateway.marks)
         found, orders = drill(activity, gateway, here, Path(folder))
         answers = log.between(datetime.min.replace(tzinfo=UTC), datetime.now(UTC))
     back = orders[-1]

@@ -91,7 +91,7 @@ def watch(activity: Activity) -> datetime:
 
     Returns the time of the event before which nothing was asked.
     """
-    access = AccessLog(activity.settings.logs, activity.promotion.model)
+    access = AccessLog(activity.settings.logs, activity.promotion.model, marks=open_gateway().marks)
     wanted = activity.promotion.params.get("traffic")
     requests, silent_since, counted = 0, time.monotonic(), datetime.now(UTC)
     first_event = clock.now(activity.store, activity.promotion.model)

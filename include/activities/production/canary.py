@@ -69,7 +69,7 @@ class Canary:
         self.traffic = traffic
         self.model = activity.promotion.model
         self.slow_ms = activity.spec.serving.sla.p99_ms
-        self.log = AccessLog(activity.settings.logs, self.model)
+        self.log = AccessLog(activity.settings.logs, self.model, marks=open_gateway().marks)
         self.since = datetime.now(UTC)
         self.share, self.polls, self.labels_at = 0.0, 0, 0.0
         self.began = self.since

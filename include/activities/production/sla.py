@@ -6,21 +6,19 @@ breaks its promise is no place to try something.
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 from sevenfold import page
 from sevenfold.activity import Activity, run
-from sevenfold.answers import FLUSH
 from sevenfold.error_budget import LATELY, WINDOW, Budget, budgets, callers_answers
+from sevenfold.gateway import open_gateway
 from sevenfold.rules import words
 
 
 def main(activity: Activity) -> None:
     """Leaves how much of each budget is spent, and the burn rate of errors."""
-    now = datetime.now(UTC)
-    time.sleep(FLUSH.total_seconds())
-    answers = callers_answers(activity.store, activity.settings.logs, activity.promotion.model)
+    now, marks = datetime.now(UTC), open_gateway().marks
+    answers = callers_answers(activity.store, activity.settings.logs, activity.promotion.model, marks)
     found = budgets(activity.spec, answers, now)
     for budget in found:
         name = f"{budget.what}_spent" if budget.window is WINDOW else f"{budget.what}_burn_rate"

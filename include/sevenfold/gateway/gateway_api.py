@@ -72,6 +72,10 @@ class RouteGateway:
             self._write(sticky, lambda there: None)
         self._await_accepted(route)
 
+    def marks(self) -> set[str]:
+        """None: the Gateway's own Envoys log elsewhere."""
+        return set()
+
     def traffic(self, model: str) -> Traffic | None:
         """The split that stands there; None before the first."""
         route = http_route(Traffic(model, None), self._namespace, self._settings.gateway_api)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from sevenfold import answers
 from sevenfold.cluster import Deployed, open_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway.bootstrap import (
@@ -29,6 +30,7 @@ from sevenfold.gateway.clusters import cluster, endpoints, endpoints_file
 from sevenfold.gateway.envoy import Envoy, EnvoyDown, Resources, soon
 from sevenfold.gateway.filters import filters
 from sevenfold.gateway.logs import LinkedLog
+from sevenfold.gateway.marks import mark
 from sevenfold.gateway.pools import Pool, Pools
 from sevenfold.gateway.routes import routes
 from sevenfold.keys import GatewayKeys
@@ -161,6 +163,15 @@ class Gateway:
             if not all(log.taken for log in self._logs):
                 with suppress(EnvoyDown):
                     self.envoy.reopen_logs()
+
+    def marks(self) -> set[str]:
+        """See Router.
+
+        Raises:
+            NotMarked: Envoy does not answer, or does not log.
+        """
+        log = self._logs[LOGS.index(answers.FOLDER)].file
+        return {mark(self._settings.gateway_url, log)} if log else set()
 
     def _publish(self, traffic: Mapping[str, Traffic]) -> None:
         """Writes what has changed, in the order in which Envoy can take it: who answers before who is asked,

@@ -211,6 +211,13 @@ class GatewayPod:
             "replicas": healthy,
         }
 
+    def marks(self) -> dict[str, Any]:
+        """A mark in the log, or why there is none."""
+        try:
+            return {"marks": sorted(self.gateway.marks())}
+        except SevenfoldError as error:
+            return {"error": str(error)}
+
     def _follower(self, store: Store) -> Follower:
         def bring(model: str) -> Reconciled:
             try:
@@ -234,7 +241,7 @@ class _Answers(BaseHTTPRequestHandler):
     pod: GatewayPod
 
     def do_GET(self) -> None:
-        """/live, /ready and /status."""
+        """/live, /ready, /status and /marks."""
         if self.path == "/live":
             self._say(200, {"live": True})
         elif self.path == "/ready":
@@ -242,8 +249,11 @@ class _Answers(BaseHTTPRequestHandler):
             self._say(200 if ready else 503, {"ready": ready})
         elif self.path == "/status":
             self._say(200, self.pod.status())
+        elif self.path == "/marks":
+            said = self.pod.marks()
+            self._say(503 if "error" in said else 200, said)
         else:
-            self._say(404, {"error": "there is /live, /ready and /status"})
+            self._say(404, {"error": "there is /live, /ready, /status and /marks"})
 
     def log_message(self, *_: object) -> None:
         """Probes ask every second: nothing is said of it."""

@@ -27,6 +27,8 @@ CALLERS_PORT, STATUS_PORT = 8000, 8002
 LIMIT_S = 75.0
 """A gateway whose node has died is out of the list by then: Kubernetes notices after 50 s."""
 ASK_S, HURRIED_ASK_S = 2.0, 1.0
+MARKS_S = 20.0
+"""For its log a gateway asks its own Envoy, and syncs it."""
 SILENCES = 2
 """How often in a row a gateway does not answer before who is in a hurry goes on without it."""
 EVERY_S = 0.1
@@ -101,6 +103,26 @@ class RemoteGateway:
             return all(status["replicas"].get(name, 0) >= number for name, number in pools.items())
 
         self._await(knows, f"the replicas of {deployed.candidate} as {deployed.slot}")
+
+    def marks(self) -> set[str]:
+        """See Router. One that is sent callers and does not answer is asked again, and then left out: what it
+        has logged lately nobody can wait for.
+
+        Raises:
+            NotInForce: none answers.
+        """
+        found = set[str]()
+        silent = self._pods()
+        for _ in range(SILENCES):
+            with ThreadPoolExecutor(max(1, len(silent))) as asking:
+                said = list(asking.map(lambda pod: _ask(pod[0], MARKS_S, "/marks"), silent))
+            found |= {mark for one in said if one is not None for mark in one["marks"]}
+            silent = [pod for pod, one in zip(silent, said, strict=True) if one is None and pod[2]]
+            if not silent:
+                break
+        if not found:
+            raise NotInForce(f"no gateway of {self._namespace} says how far its log goes: its log says why")
+        return found
 
     def _await(self, done: Callable[[Status], bool], what: str) -> str | None:
         lagging: list[str] = []
@@ -182,10 +204,10 @@ def _in_doubt(silent: list[str], namespace: str) -> str:
     )
 
 
-def _ask(address: str, limit: float) -> Status | None:
+def _ask(address: str, limit: float, path: str = "/status") -> Status | None:
     connection = http.client.HTTPConnection(address, STATUS_PORT, timeout=limit)
     try:
-        connection.request("GET", "/status")
+        connection.request("GET", path)
         answer = connection.getresponse()
         said: Status = json.loads(answer.read())
         return said if answer.status == http.HTTPStatus.OK else None
