@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -95,6 +95,34 @@ def update(folder: Path, logs: Path, model: str, as_of: datetime, maturity: time
         (sum(counts) for counts in zip(*written.values(), strict=True)) if written else (0, 0)
     )
     return Joined(tuple(sorted(written)), rows_written, labelled, len(late))
+
+
+def expire(folder: Path, oldest: datetime) -> int:
+    """Deletes what was predicted before `oldest`, and returns how many predictions that were.
+
+    By the clock on the wall, as logs are kept: their own time may be of any year. A day of which nothing is
+    left goes whole. Safe to kill and to repeat.
+    """
+    gone = 0
+    for path in older(folder, oldest):
+        rows = pq.read_table(path, partitioning=None)
+        kept = rows.filter(pc.greater_equal(rows["wall"], pa.scalar(oldest, UTC_TIME)))
+        gone += rows.num_rows - kept.num_rows
+        if kept.num_rows:
+            _write(folder, date.fromisoformat(path.stem), kept)
+        else:
+            path.unlink(missing_ok=True)
+    return gone
+
+
+def older(folder: Path, than: datetime) -> list[Path]:
+    """The days that hold predictions made before `than`."""
+    return [path for path in all_days(folder) if _first(path) < than]
+
+
+def all_days(folder: Path) -> list[Path]:
+    """The files of all days."""
+    return sorted(folder.glob("????-??-??.parquet"))
 
 
 def read(
@@ -218,8 +246,14 @@ def _relabelled(folder: Path, day: date, labels: pa.Table) -> pa.Table | None:
 
 def _days(folder: Path, start: datetime, end: datetime) -> list[date]:
     """Joined days with start <= midnight of the day < end."""
-    days: Iterable[date] = (date.fromisoformat(path.stem) for path in folder.glob("????-??-??.parquet"))
-    return sorted(day for day in days if start <= midnight(day) < end)
+    days = (date.fromisoformat(path.stem) for path in all_days(folder))
+    return [day for day in days if start <= midnight(day) < end]
+
+
+def _first(path: Path) -> datetime:
+    """When the first prediction of a day was made."""
+    first: datetime = pc.min(pq.read_table(path, columns=["wall"], partitioning=None)["wall"]).as_py()
+    return first
 
 
 def _write(folder: Path, day: date, rows: pa.Table) -> tuple[int, int]:

@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     shared: Path = Path()
     """What an activity leaves for others, on a later day too; on a cluster a folder of the volume."""
     logs: Path = Path()
+    airflow_logs: Path = Path()
+    """Where preproduction looks for secrets in what tasks logged; without such a folder it says so."""
     evidence_url: str = ""
     artifacts_url: str = ""
     mlflow_url: str = "http://127.0.0.1:15500"
@@ -82,6 +84,7 @@ class Settings(BaseSettings):
             "shared": home,
             "secrets": home / "secrets",
             "logs": home / "logs",
+            "airflow_logs": home / "airflow" / "logs",
             "evidence_url": f"sqlite:///{home}/evidence.db",
             "artifacts_url": f"file://{home}/artifacts",
         }

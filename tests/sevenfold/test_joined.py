@@ -186,6 +186,20 @@ def test_a_log_that_was_too_old_takes_nothing_along(place: Place) -> None:
     assert place.read(day(7)).num_rows == 200, "what was joined stays"
 
 
+def test_what_was_predicted_too_long_ago_goes_whatever_day_it_was_about(place: Place) -> None:
+    place.play(0, 2)
+    place.update(day(6))
+    between_plays = datetime.now(UTC)
+    place.play(1, 3, candidate="toy-b")
+    place.update(day(6))
+    assert [path.stem for path in joined.older(place.joined, between_plays)] == ["2020-01-01", "2020-01-02"]
+    assert joined.expire(place.joined, between_plays) == 100
+    rows = place.read(day(6))
+    assert set(rows["candidate"].to_pylist()) == {"toy-b"} and rows.num_rows == 100
+    assert [path.stem for path in joined.all_days(place.joined)] == ["2020-01-02", "2020-01-03"]
+    assert joined.expire(place.joined, between_plays) == 0
+
+
 def test_nothing_yet(place: Place) -> None:
     assert place.update(day(6)) == joined.Joined((), 0, 0, 0)
     rows = place.read(day(6), columns=["prediction"])

@@ -45,7 +45,7 @@ def play(spec: ModelSpec, place: Path, day: int, hidden: Pseudonyms | None = Non
 
 
 def problems(spec: ModelSpec, place: Path) -> list[str]:
-    return [one.rpartition(" keeps ")[2] for one in privacy(spec, place / "logs").problems]
+    return [one.rpartition(" keeps ")[2] for one in privacy(spec, place / "logs", place / "joined").problems]
 
 
 def test_equal_values_have_equal_hashes_and_nothing_else_has(tmp_path: Path, spec: ModelSpec) -> None:

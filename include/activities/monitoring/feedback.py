@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
 from sevenfold import joined
 from sevenfold.activity import Activity, run
 from sevenfold.security.privacy import expire
@@ -18,8 +21,7 @@ def main(activity: Activity) -> None:
         f"joined {len(done.days)} days before {watch.end:%Y-%m-%d}: {done.rows:,} predictions, "
         f"{done.labelled:,} with their label; {done.waiting} days are not matured yet"
     )
-    for path in expire(activity.spec, activity.settings.logs):
-        activity.progress(f"deleted {path.name}: older than {activity.spec.privacy.retention_days} days")
+    expire_all(activity, watch.folder)
     if watch.champion is None:
         activity.progress(f"{model} has no champion: there is nobody to measure")
         return
@@ -39,6 +41,15 @@ def main(activity: Activity) -> None:
             interval=week.key,
             counts={"bad": missing, "n": count},
         )
+
+
+def expire_all(activity: Activity, folder: Path) -> None:
+    """Deletes what is older than the model's retention: logs, and what was joined from them."""
+    days = activity.spec.privacy.retention_days
+    for path in expire(activity.spec, activity.settings.logs):
+        activity.progress(f"deleted {path.name}: older than {days} days")
+    if gone := joined.expire(folder, datetime.now(UTC) - timedelta(days=days)):
+        activity.progress(f"deleted {gone:,} joined predictions: older than {days} days")
 
 
 if __name__ == "__main__":

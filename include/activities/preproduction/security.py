@@ -10,7 +10,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from sevenfold import page
+from sevenfold import joined, page
 from sevenfold.activity import Activity, run
 from sevenfold.asking import bodies
 from sevenfold.environments import before
@@ -35,20 +35,22 @@ def main(activity: Activity) -> None:
     activity.progress(NOT_CHECKED)
     bill, made_of = composition(activity)
     checks = [*made_of, *service(activity), provenance(activity)]
-    checks.append(privacy.privacy(activity.spec, activity.settings.logs))
+    days = joined.folder(activity.settings.shared, activity.promotion.model)
+    checks.append(privacy.privacy(activity.spec, activity.settings.logs, days))
     with activity.phase("looking for secrets"):
         checks.append(leaks.in_code(REPOSITORY))
         with tempfile.TemporaryDirectory() as folder:
             written = Path(folder) / "security.html"
             written.write_text(report(activity, checks))
             (Path(folder) / "sbom.json").write_text(bill)  # its digests look like secrets to a scanner
-            places = (activity.settings.logs, activity.settings.home / "airflow" / "logs")
-            checks.append(leaks.left_behind(activity.settings.secrets, (*places, Path(folder)), [written]))
+            here = activity.settings
+            places = {"logs": here.logs, "Airflow's logs": here.airflow_logs, "reports": Path(folder)}
+            checks.append(leaks.left_behind(here.secrets, places, [written]))
     for check in checks:
         count = len(check.problems)
         activity.measure(check.metric, count, unit=check.unit, n=check.looked_at)
-        for problem in check.problems:
-            activity.progress(f"{check.title}: {problem}")
+        for said in (*check.problems, *([check.note] if check.note else [])):
+            activity.progress(f"{check.title}: {said}")
     activity.report("security.html", report(activity, checks), "Security and compliance")
     activity.report("sbom.json", bill, "Bill of materials (CycloneDX)")
 

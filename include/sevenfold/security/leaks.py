@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from sevenfold.security.check import Check
@@ -37,22 +37,27 @@ def in_code(root: Path) -> Check:
     return Check("secrets_in_code", title, "files", len(files), tuple(_detected(files, root)))
 
 
-def left_behind(secrets: Path, places: Iterable[Path], reports: Iterable[Path]) -> Check:
+def left_behind(secrets: Path, places: Mapping[str, Path], reports: Iterable[Path]) -> Check:
     """None of this installation's own secrets stands in a log or report, and no report has one by its form.
 
     Args:
         secrets: the folder of passwords, tokens and keys.
-        places: folders of logs.
+        places: folders by what lies there; one that is not there was not looked at, and is named.
         reports: files that people may look at.
     """
     known = known_secrets(secrets)
     pages = [path for path in reports if path.is_file()]
-    files = [*(path for place in places for path in _files(place)), *pages]
+    seen = [name for name, place in places.items() if place.is_dir()]
+    files = [*(path for name in seen for path in _files(places[name])), *pages]
     found = [f"{path.name} holds {name}" for path in files for name in holding(path, known)]
     found += _detected([path for path in pages if path.suffix in TEXT], None)
-    note = "" if known else f"no secret is kept in {secrets.name}, so none could be looked for by its value"
-    title = f"No secret in logs and reports ({len(known)} known ones and detect-secrets)"
-    return Check("secrets_left", title, "files", len(files), tuple(found), note)
+    notes = [
+        f"{name} were not looked at: there is no {places[name]} here" for name in places if name not in seen
+    ]
+    if not known:
+        notes.append(f"no secret is kept in {secrets.name}, so none could be looked for by its value")
+    title = f"No secret in {', '.join(seen) or 'pages'} ({len(known)} known ones and detect-secrets)"
+    return Check("secrets_left", title, "files", len(files), tuple(found), "; ".join(notes))
 
 
 def known_secrets(folder: Path) -> dict[bytes, str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 import orjson
 
-from sevenfold import answers, log_files
+from sevenfold import answers, joined, log_files
 from sevenfold.gateway.bootstrap import LOGS as GATEWAY_LOGS
 from sevenfold.pseudonyms import TOKEN
 from sevenfold.security.check import Check
@@ -43,12 +43,13 @@ DELETED_S = 2 * DAY_S
 """After this what is too old must be gone: a file has the lines of a day, and monitoring runs once a day."""
 
 
-def privacy(spec: ModelSpec, logs: Path, now: float | None = None) -> Check:
-    """The model's rule on its prediction, feedback and access logs.
+def privacy(spec: ModelSpec, logs: Path, days: Path, now: float | None = None) -> Check:
+    """The model's rule on its prediction, feedback and access logs, and on the days joined from them.
 
     Args:
         spec: names the personal features and the days for which logs are kept.
         logs: the folder of logs.
+        days: the folder of joined days.
         now: seconds since 1970, for the age of files.
     """
     rule, files = spec.privacy, logs_of(logs, spec.name)
@@ -65,7 +66,13 @@ def privacy(spec: ModelSpec, logs: Path, now: float | None = None) -> Check:
     for path in log_files.files(logs / answers.FOLDER):
         said = sorted(_fields(path) - ACCESS_FIELDS)
         problems += [f"{_name(path, logs)} has the field {field}" for field in said]
-    return Check("privacy_violations", "Logs keep the privacy rule", "files", len(files), tuple(problems))
+    kept = joined.all_days(days)
+    for path in joined.older(days, datetime.fromtimestamp(too_old - DELETED_S, UTC)):
+        problems.append(
+            f"{path.name} (joined) has predictions that are older than {rule.retention_days} days"
+        )
+    looked_at = len(files) + len(kept)
+    return Check("privacy_violations", "Logs keep the privacy rule", "files", looked_at, tuple(problems))
 
 
 def logs_of(logs: Path, model: str) -> list[Path]:

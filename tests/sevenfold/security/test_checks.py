@@ -7,11 +7,13 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tests.activities.small_world import made
 from tests.toy import spec_in
 
-from sevenfold import answers
+from sevenfold import answers, joined
 from sevenfold.gateway.clusters import HEALTH
 from sevenfold.keys import GatewayKeys
 from sevenfold.secrets import airflow_passwords
@@ -137,12 +139,12 @@ def test_secrets_in_code_logs_and_reports_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text("nothing here")
     (logs / "a.log").write_text("started\n")
-    assert leaks.left_behind(secrets, [logs], [page]).problems == ()
+    assert leaks.left_behind(secrets, {"logs": logs}, [page]).problems == ()
     (logs / "a.log").write_text(f"asked with Bearer {token}\n")
     (logs / "b.log").write_text(f"signed in as admin {passwords['admin']}\n")
     (logs / "c.log").write_text((secrets / "gateway_keys.json").read_text())
     page.write_text(f"<p>{key}</p>")
-    assert set(leaks.left_behind(secrets, [logs], [page]).problems) == {
+    assert set(leaks.left_behind(secrets, {"logs": logs}, [page]).problems) == {
         "a.log holds a secret of gateway_tokens.json",
         "b.log holds a secret of airflow.json",
         "c.log holds a secret of gateway_keys.json",
@@ -166,7 +168,15 @@ def test_a_secret_is_found_wherever_it_lies_in_a_large_file(
 
 
 def test_nothing_to_look_for_is_said(tmp_path: Path) -> None:
-    assert "none could be looked for" in leaks.left_behind(tmp_path / "none", [], []).note
+    assert "none could be looked for" in leaks.left_behind(tmp_path / "none", {}, []).note
+
+
+def test_a_place_that_is_not_there_was_not_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    places = {"logs": tmp_path / "logs", "Airflow's logs": tmp_path / "elsewhere"}
+    check = leaks.left_behind(tmp_path / "none", places, [])
+    assert check.title.startswith("No secret in logs (")
+    assert f"Airflow's logs were not looked at: there is no {tmp_path / 'elsewhere'} here" in check.note
 
 
 @pytest.fixture
@@ -192,7 +202,16 @@ def test_what_logs_must_not_keep_is_found_and_too_old_logs_go(tmp_path: Path, sp
     gateway = logs / answers.FOLDER / "here.a.jsonl"
     gateway.parent.mkdir()
     gateway.write_text(f"{json.dumps(access)}\n" * 3)
-    assert privacy.privacy(spec, logs).problems == ()
+    days = tmp_path / "joined"
+    days.mkdir()
+    now = datetime.now(UTC)
+    for name, days_ago in {"2013-01-01": 29, "2013-01-02": 33}.items():
+        wall = pa.array([now - timedelta(days=days_ago), now], pa.timestamp("us", "UTC"))
+        pq.write_table(pa.table({"wall": wall}), days / f"{name}.parquet")
+    (late,) = joined.older(days, now - timedelta(days=32))
+    late.rename(tmp_path / late.name)
+    assert privacy.privacy(spec, logs, days).problems == ()
+    (tmp_path / late.name).rename(late)
 
     logged(logs, "2.jsonl", ["height", "width"])
     old = logged(logs, "3.jsonl", ["width"], days_ago=31)
@@ -204,15 +223,16 @@ def test_what_logs_must_not_keep_is_found_and_too_old_logs_go(tmp_path: Path, sp
     began = datetime.now(UTC) - timedelta(days=33)
     endless = logs / answers.FOLDER / "there.a.jsonl"
     endless.write_text(f"{json.dumps(access | {'t': began.isoformat()})}\n" * 3)
-    check = privacy.privacy(spec, logs)
+    check = privacy.privacy(spec, logs, days)
     assert set(check.problems) == {
         "predictions/toy/toy-1/2.jsonl keeps height in plain",
         "predictions/toy/toy-1/3.jsonl is older than 30 days",
         "gateway-access/here.a.jsonl has the field body",
         "gateway-health/there.a.jsonl is older than 30 days",
         "gateway-access/there.a.jsonl has lines that are older than 30 days",
+        "2013-01-02.parquet (joined) has predictions that are older than 30 days",
     }
-    assert check.looked_at == 6
+    assert check.looked_at == 8
     assert set(privacy.expire(spec, logs)) == {old, asleep}
     assert not old.exists() and gateway.exists() and endless.exists()
     assert privacy.expire(spec, logs) == []
