@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
@@ -92,6 +93,45 @@ def test_the_schemes_that_are_promised_exist_and_say_what_they_need(
     with pytest.raises(BadKey, match=client):
         world.store.keys.use(f"{scheme}:evidence")
     assert not (world.store.keys.folder / "signer.json").exists()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+    """What AWS's KMS (moto's) is asked to sign.
+
+    By AWS's documentation `MessageType: DIGEST` skips the hashing step; moto hashes once more all the same
+    (getmoto/moto#10202), so that step is taken out of it here.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from moto import mock_aws
+    from moto.kms.utils import ECDSAPrivateKey
+
+    signed: list[bytes] = []
+
+    def sign(self: Any, message: bytes, *_: object) -> Any:
+        signed.append(message)
+        return self.private_key.sign(message, ec.ECDSA(Prehashed(SHA256())))
+
+    monkeypatch.setattr(ECDSAPrivateKey, "sign", sign)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    with mock_aws():
+        yield signed
+
+
+def test_aws_signs_digests_and_what_it_signed_counts(world: World, asked: list[bytes]) -> None:
+    import boto3
+
+    kms = boto3.client("kms")
+    key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
+    kms.create_alias(AliasName="alias/evidence", TargetKeyId=key)
+    made = world.store.add_candidate(candidate("a"))
+    world.store.keys.use("awskms:alias/evidence")
+    world.judged(made, "testing")
+    assert world.store.passed(made.id, "testing")
+    assert verify(world.store) == []
+    assert {len(digest) for digest in asked} == {32}
 
 
 def test_a_setting_that_names_no_key_says_so(world: World) -> None:
