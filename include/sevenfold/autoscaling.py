@@ -5,9 +5,9 @@ stabilisation of Kubernetes' HorizontalPodAutoscaler, so that one setting (`serv
 means the same here and there. `Scaler` carries it out on this machine, and takes away what nobody needs.
 
 Requests in flight are those that a replica has and has not answered, as the gateway counts them: Envoy's
-rq_active of each host here, envoy_cluster_upstream_rq_active over the replicas as an HPA's metric. A replica
-answers one request at a time, so the number is its queue, and tells of overload before latency does; CPU does
-not (a replica that waits for a slow disk is idle).
+rq_active of each host here, envoy_cluster_live_upstream_rq_active{envoy_cluster_name="<candidate>"} of all
+gateways as an HPA's metric. A replica answers one request at a time, so the number is its queue, and tells of
+overload before latency does; CPU does not (a replica that waits for a slow disk is idle).
 """
 
 from __future__ import annotations

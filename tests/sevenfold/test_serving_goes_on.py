@@ -8,17 +8,22 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
+import yaml
 from tests.sevenfold.evidence_world import MODEL, World, candidate
 from tests.sevenfold.serving import tiny
 from tests.sevenfold.serving.local import ONE, TWO, Load, Local, local, wait
 
-from sevenfold.cluster import Deployment
+from sevenfold.autoscaling import Scale
+from sevenfold.cluster import Deployment, manifests
 from sevenfold.gateway import Traffic
 from sevenfold.mlflow_aliases import MlflowAliases
 from sevenfold.reconcile import reconcile
 from sevenfold.serving import log
+from sevenfold.settings import REPOSITORY
 from sevenfold.sockets import UnixConnection
 from sevenfold.store import open_store
 
@@ -123,6 +128,20 @@ def test_the_whole_pool_may_be_killed_and_callers_are_told_until_it_is_back(stac
         assert refused.json()["error"]
         wait(lambda: client.post("/v2/models/tiny/infer", json=tiny.request(1)).is_success, 60)
     wait(lambda: all(replica.ready for replica in stack.cluster.status()), 60)
+
+
+def test_an_autoscaler_asks_for_what_envoy_prints(stack: Local) -> None:
+    file = REPOSITORY / "include" / "kubernetes" / "prometheus-adapter.yaml"
+    (rule,) = yaml.safe_load(file.read_text())["rules"]["external"]
+    owner = {"metadata": {"name": "x", "namespace": "x", "uid": "u", "labels": {manifests.CANDIDATE: ONE}}}
+    (asked,) = manifests.autoscaler(owner, Scale(1, 4, 2.0), in_flight=True)["spec"]["metrics"]
+    metric = asked["external"]["metric"]
+    assert rule["name"]["as"] == metric["name"]
+    ((label, value),) = metric["selector"]["matchLabels"].items()
+    series = rule["seriesQuery"].partition("{")[0]
+    statistics = f"http://127.0.0.1:{urlsplit(stack.settings.gateway_url).port + 1}/stats/prometheus"
+    printed = httpx.get(statistics, trust_env=False).text
+    assert f'\n{series}{{{label}="{value}"}} ' in printed
 
 
 def test_requests_in_flight_are_told_by_replica(stack: Local) -> None:

@@ -27,7 +27,8 @@ SLOT, PURPOSE = "sevenfold.io/slot", "sevenfold.io/purpose"
 REPLICAS: Mapping[str, str] = {PART_OF: "sevenfold", COMPONENT: "server"}
 """The labels of everything that belongs to replicas."""
 IN_FLIGHT = "sevenfold_requests_in_flight"
-"""The external metric of the HPA: envoy_cluster_upstream_rq_active of a candidate, over all gateways."""
+"""The external metric of the HPA: the requests that a candidate has and has not answered, over all gateways
+(include/kubernetes/prometheus-adapter.yaml makes it of what Envoy prints)."""
 MIRRORED = "shadow"
 """The slot that sees what callers ask."""
 CPU_PERCENT = 70
@@ -214,7 +215,7 @@ def autoscaler(owner: Resource, scale: Scale, in_flight: bool) -> Resource:
         scale: bounds, and requests in flight of each replica.
         in_flight: whether the cluster has the external metric; else CPU decides.
     """
-    candidate = {"matchLabels": {"candidate": owner["metadata"]["labels"][CANDIDATE]}}
+    candidate = {"matchLabels": {"envoy_cluster_name": owner["metadata"]["labels"][CANDIDATE]}}
     target = {"type": "AverageValue", "averageValue": f"{round(scale.in_flight * 1000)}m"}
     requests = {"type": "External", "external": {"metric": {"name": IN_FLIGHT, "selector": candidate}}}
     requests["external"]["target"] = target  # type: ignore[index]
