@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 from rich.table import Table
@@ -17,7 +18,10 @@ from sevenfold.errors import SevenfoldError
 from sevenfold.settings import settings
 
 if TYPE_CHECKING:
+    from sevenfold.cluster import Endpoint, Replica
+    from sevenfold.release_row import ReleaseRow
     from sevenfold.store import Store
+    from sevenfold.traffic import Traffic
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -50,21 +54,14 @@ def down() -> None:
 def status() -> None:
     """What runs where, what production serves, and what waits for a person."""
     from sevenfold import overview, release
-    from sevenfold.cluster import open_cluster
-    from sevenfold.gateway import local_gateway
     from sevenfold.spec import models
     from sevenfold.store import open_store
-    from sevenfold.supervision import Supervisor
 
     with one_sentence():
-        supervisor, cluster, gateway = Supervisor(settings().home), open_cluster(), local_gateway()
-        running = supervisor.running()
-        replicas = cluster.status() if running else []
-        parts = Table("part", "state", "process", "up", box=None)
-        for line in overview.parts(supervisor.status() if running else [], replicas, time.time()):
-            parts.add_row(*line)
-        console.print(parts if parts.row_count else "nothing runs: start it with make up")
-        in_flight = gateway.envoy.in_flight() if gateway.envoy.running() else {}
+        on_cluster = settings().runtime == "kubernetes"
+        parts, replicas, in_flight, split = _on_cluster() if on_cluster else _here()
+        start = "apply an overlay" if on_cluster else "start it with make up"
+        console.print(parts if parts.row_count else f"nothing runs: {start}")
         store = open_store()
         for model in models():
             row = release.row(store, model)
@@ -77,7 +74,7 @@ def status() -> None:
                 )
             table = Table("candidate", "slot", "requests", "address", "state", "up", "in flight", box=None)
             mine = [replica for replica in replicas if replica.model == model]
-            for line in overview.replicas(mine, gateway.traffic(model), in_flight, time.time()):
+            for line in overview.replicas(mine, split(row), in_flight, time.time()):
                 table.add_row(*line)
             if table.row_count:
                 console.print(table)
@@ -85,6 +82,41 @@ def status() -> None:
                 console.print(f"  automatic promotion is on hold: {row.held}", markup=False)
             for alert in store.open_alerts(model):
                 console.print(f"  open alert: {alert.reason}", markup=False)
+
+
+State: TypeAlias = (
+    "tuple[Table, list[Replica], Mapping[Endpoint, int], Callable[[ReleaseRow], Traffic | None]]"
+)
+"""Parts that run, replicas, requests in flight, and the split that is in force."""
+
+
+def _here() -> State:
+    """Of this machine, as supervisord and Envoy say."""
+    from sevenfold import overview
+    from sevenfold.cluster import open_cluster
+    from sevenfold.gateway import local_gateway
+    from sevenfold.supervision import Supervisor
+
+    supervisor, gateway = Supervisor(settings().home), local_gateway()
+    running = supervisor.running()
+    replicas = open_cluster().status() if running else []
+    parts = Table("part", "state", "process", "up", box=None)
+    for line in overview.parts(supervisor.status() if running else [], replicas, time.time()):
+        parts.add_row(*line)
+    in_flight = gateway.envoy.in_flight() if gateway.envoy.running() else {}
+    return parts, replicas, in_flight, lambda row: gateway.traffic(row.model)
+
+
+def _on_cluster() -> State:
+    """Of a cluster, as its API says; a gateway that is ready serves what the release row says."""
+    from sevenfold import overview, release
+    from sevenfold.cluster.kubernetes import kubernetes_cluster
+
+    cluster = kubernetes_cluster(settings())
+    parts = Table("part", "state", "node", "up", box=None)
+    for line in overview.cluster_parts(cluster.parts(), time.time()):
+        parts.add_row(*line)
+    return parts, cluster.status(), {}, release.traffic
 
 
 @app.command()

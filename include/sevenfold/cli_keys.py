@@ -31,17 +31,31 @@ def key(
 @app.command("rotate-keys")
 def rotate_keys(
     forget: Annotated[bool, typer.Option(help="keys made before end at once")] = False,
+    announce: Annotated[
+        bool, typer.Option(help="sign with it next time: a cluster's gateways learn first")
+    ] = False,
 ) -> None:
     """Sign keys with a new private key from now on, without a restart and without a failed request."""
     from sevenfold.gateway import local_gateway
+    from sevenfold.keys import GatewayKeys
+    from sevenfold.settings import settings
 
     with one_sentence():
-        gateway = local_gateway()
-        signed_by = gateway.keys.rotate(forget)
-        gateway.refresh()
-        gateway.keys.standing()
-        before = "those made before have ended" if forget else "those made before stay valid"
-        console.print(f"keys are signed by {signed_by}; {before}", markup=False)
+        here = settings()
+        keys, local = GatewayKeys(here.secrets), here.runtime == "local"
+        if announce:
+            console.print(f"{keys.announce()} is known, and signs from the next rotate-keys on", markup=False)
+        else:
+            signed_by = keys.rotate(forget)
+            before = "those made before have ended" if forget else "those made before stay valid"
+            console.print(f"keys are signed by {signed_by}; {before}", markup=False)
+        if local:
+            local_gateway().refresh()
+        else:
+            console.print(
+                "the cluster's gateways take it with the Secrets: docs/cluster.md, New keys", markup=False
+            )
+        keys.standing()
 
 
 @app.command("rotate-pseudonyms")

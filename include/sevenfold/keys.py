@@ -28,6 +28,8 @@ SCOPES = ("predict", "feedback", "admin")
 ISSUER = "sevenfold"
 AUDIENCE = "sevenfold-gateway"
 ALGORITHM = "ES256"
+ANNOUNCED = "announced"
+"""What marks a key that does not sign yet; it stands first."""
 STANDING = timedelta(days=365)
 """Lifetime of the tokens that are made at first start, one a scope."""
 
@@ -93,25 +95,49 @@ class GatewayKeys:
             return public
         return {"keys": [_public(key) for key in self._keys()]}
 
-    def rotate(self, forget: bool = False) -> str:
-        """Adds a key that signs from now on and returns its id; `forget` ends all tokens made before.
+    def announce(self) -> str:
+        """Adds a key with which nothing is signed before `rotate`, and returns its id; said again, the same.
 
-        The gateway takes it when it is told to refresh.
+        For gateways that get keys later than those who ask them: meanwhile they learn of it.
 
         Raises:
             UnsafeSecrets: the keys are mounted read-only.
         """
+        with self._changing() as keys:
+            if ANNOUNCED not in keys[0]:
+                keys.insert(0, {**_new_key(), ANNOUNCED: "yes"})
+            return keys[0]["kid"]
+
+    def rotate(self, forget: bool = False) -> str:
+        """Adds a key, or takes the announced one, that signs from now on, and returns its id.
+
+        The gateway takes it when it is told to refresh.
+
+        Args:
+            forget: all tokens made before end.
+
+        Raises:
+            UnsafeSecrets: the keys are mounted read-only.
+        """
+        with self._changing() as keys:
+            key = keys.pop(0) if ANNOUNCED in keys[0] else _new_key()
+            key.pop(ANNOUNCED, None)
+            keys[:] = [*([] if forget else keys), key]
+            return key["kid"]
+
+    @contextmanager
+    def _changing(self) -> Iterator[list[dict[str, str]]]:
+        """All keys, to be changed."""
         self._keys()
         if mounted(self._folder):
             raise UnsafeSecrets(
-                f"{self._file} is mounted read-only: rotate the keys where they are kept, then apply the "
-                "Secret `sevenfold-files` anew"
+                f"{self._file} is mounted read-only: rotate the keys where they are kept, and apply the "
+                "Secrets anew (docs/cluster.md, New keys for the gateway)"
             )
         with self._alone():
-            key = _new_key()
-            kept = [] if forget else json.loads(self._file.read_text())
-            write_private(self._file, json.dumps([*kept, key], indent=1))
-        return str(key["kid"])
+            keys: list[dict[str, str]] = json.loads(self._file.read_text())
+            yield keys
+            write_private(self._file, json.dumps(keys, indent=1))
 
     def _keys(self) -> list[dict[str, str]]:
         """All valid keys, the signing one last.

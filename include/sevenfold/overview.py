@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from sevenfold.cluster import Endpoint, Replica
 from sevenfold.serving.admission import LIVE, arm
 from sevenfold.supervision import ProgramStatus
 from sevenfold.traffic import Traffic
+
+if TYPE_CHECKING:
+    from sevenfold.cluster.kubernetes import Part
 
 
 def parts(
@@ -30,6 +34,14 @@ def parts(
     ]
 
 
+def cluster_parts(found: Iterable[Part], now: float) -> list[tuple[str, ...]]:
+    """Pod, state, node and uptime of everything on a cluster that is kept running and no replica."""
+    return [
+        (one.name, _said(one.state, one.ready), one.node, uptime(now - one.since) if one.since else "")
+        for one in found
+    ]
+
+
 def replicas(
     found: Iterable[Replica], traffic: Traffic | None, in_flight: Mapping[Endpoint, int], now: float
 ) -> list[tuple[str, ...]]:
@@ -47,12 +59,16 @@ def replicas(
             replica.slot,
             _part(replica, traffic),
             f"{replica.endpoint.host}:{replica.endpoint.port}",
-            "ready" if replica.ready else f"{replica.state.lower()}, not ready",
+            _said(replica.state, replica.ready),
             uptime(now - replica.since) if replica.since else "",
             str(in_flight[replica.endpoint]) if replica.endpoint in in_flight else "",
         )
         for replica in sorted(found, key=lambda one: (one.slot, one.candidate, one.endpoint))
     ]
+
+
+def _said(state: str, ready: bool) -> str:
+    return "ready" if ready else f"{state.lower()}, not ready"
 
 
 def uptime(seconds: float) -> str:

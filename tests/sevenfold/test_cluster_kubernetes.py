@@ -24,14 +24,17 @@ from tests.sevenfold.serving.cluster_api import (
 )
 from tests.toy import MODEL_YAML, spec_in
 
+from sevenfold import cli
 from sevenfold.cluster import Deployed, Deployment, DeploymentFailed, NotDeployed, kubernetes
 from sevenfold.cluster.kubernetes import KubernetesCluster, NoServerImage
 from sevenfold.cluster.manifests import NameTooLong
 from sevenfold.errors import NO_RETRY_HELPS
 from sevenfold.gateway.httproute import service
 from sevenfold.kubernetes_api import ClusterRefused, ClusterUnreachable, KubernetesApi
+from sevenfold.release_row import ReleaseRow
 from sevenfold.serving.admission import NotAdmitted
 from sevenfold.settings import Settings, settings
+from sevenfold.traffic import Traffic
 
 MODEL, ONE, TWO = "toy", "toy-000000000001", "toy-000000000002"
 PRODUCTION, STAGING = "sevenfold-production", "sevenfold-staging"
@@ -128,7 +131,7 @@ def test_the_autoscaler_says_what_model_yaml_says(world: World) -> None:
     (spec,) = [one["spec"] for one in world.api.there(AUTOSCALERS).values()]
     metric = spec["metrics"][0]["external"]
     assert metric["target"] == {"type": "AverageValue", "averageValue": "2500m"}
-    assert metric["metric"]["selector"] == {"matchLabels": {"candidate": ONE}}
+    assert metric["metric"]["selector"] == {"matchLabels": {"envoy_cluster_name": ONE}}
 
 
 def test_a_repeated_deployment_changes_nothing(world: World) -> None:
@@ -407,6 +410,23 @@ def test_two_at_the_same_time_make_one(world: World) -> None:
     assert [len(one.endpoints) for one in found] == [2] * 4
     assert world.kinds().count("deployments") == 1
     assert world.replicas(ONE) == 2
+
+
+def test_the_command_shows_what_runs_and_what_is_served(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.cluster.deploy(live())
+    about = {"name": "gateway-x", "namespace": "sevenfold-production", "resourceVersion": "1"}
+    labels = {"app.kubernetes.io/part-of": "sevenfold", "app.kubernetes.io/component": "gateway"}
+    pod = {"metadata": about | {"labels": labels}, "spec": {"nodeName": "n1"}, "status": deepcopy(READY)}
+    world.api.objects[PODS, "sevenfold-production", "gateway-x"] = pod
+    monkeypatch.setattr(cli, "settings", lambda: world.settings)
+    monkeypatch.setattr(kubernetes, "KubernetesApi", lambda settings: world.client)
+    parts, replicas, _, split = cli._on_cluster()
+    assert [list(column.cells) for column in parts.columns] == [["gateway-x"], ["ready"], ["n1"], [""]]
+    assert {(one.candidate, one.ready) for one in replicas} == {(ONE, True)}
+    row = ReleaseRow(MODEL, champion=ONE, generation=3)
+    assert split(row) == Traffic(MODEL, ONE, generation=3)
 
 
 def test_status_names_every_pod(world: World) -> None:

@@ -68,6 +68,22 @@ def test_rotation_adds_a_key_and_forgetting_ends_the_others(tmp_path: Path) -> N
         verified(keys, old)
 
 
+def test_an_announced_key_is_known_before_it_signs(tmp_path: Path) -> None:
+    keys = GatewayKeys(tmp_path)
+    before = keys.token("me", ["predict"])
+    kid = keys.announce()
+    assert keys.announce() == kid
+    assert kid in {key["kid"] for key in keys.jwks()["keys"]}
+    assert jwt.get_unverified_header(keys.token("me", ["predict"]))["kid"] != kid
+    assert keys.rotate() == kid
+    assert jwt.get_unverified_header(keys.token("me", ["predict"]))["kid"] == kid
+    verified(keys, before)
+    assert len(keys.jwks()["keys"]) == 2 and keys.rotate() != kid
+    keys.announce()
+    keys.rotate(forget=True)
+    assert len(keys.jwks()["keys"]) == 1
+
+
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     keys = GatewayKeys(tmp_path)
     keys.jwks()

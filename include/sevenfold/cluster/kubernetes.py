@@ -11,12 +11,22 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sevenfold.autoscaling import Scale, scale_of
 from sevenfold.cluster import Deployed, Deployment, DeploymentFailed, Endpoint, Replica, manifests, the_one
-from sevenfold.cluster.manifests import CANDIDATE, MODEL, REPLICAS, SLOT, environment, purpose
+from sevenfold.cluster.manifests import (
+    CANDIDATE,
+    COMPONENT,
+    MODEL,
+    PART_OF,
+    REPLICAS,
+    SLOT,
+    environment,
+    purpose,
+)
 from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
 from sevenfold.gateway.httproute import PORT, service
 from sevenfold.images import references
@@ -26,6 +36,9 @@ from sevenfold.serving.admission import LIVE, Evidence, arm, require_admission
 from sevenfold.settings import Settings
 from sevenfold.spec import load_spec
 
+SERVING = ("staging", "preproduction", "production")
+PARTS = ("gateway", "reconciler", "watchman")
+"""Components that are kept running beside replicas."""
 READY_LIMIT_S = 300.0
 """A node may have to be added, and an image to be pulled."""
 GONE_LIMIT_S = 60.0
@@ -34,6 +47,17 @@ CRASHES = 3
 """After so many a replica is not waited for."""
 HOPELESS = ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError")
 """What no waiting mends."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A pod that is kept running and is no replica; `since` in seconds since 1970, 0 before it starts."""
+
+    name: str
+    state: str
+    ready: bool
+    node: str
+    since: float
 
 
 class NoServerImage(SevenfoldError):
@@ -132,6 +156,23 @@ class KubernetesCluster:
             _replica(pod)
             for namespace in self._namespaces(None)
             for pod in self._api.list(f"/api/v1/namespaces/{namespace}/pods", REPLICAS)["items"]
+        ]
+
+    def parts(self) -> list[Part]:
+        """The pods of what serves and watches beside replicas: gateways, reconciler, watchman."""
+        return [
+            Part(
+                pod["metadata"]["name"],
+                *_state(pod),
+                (pod.get("spec") or {}).get("nodeName", ""),
+                _since(pod),
+            )
+            for environment in (*SERVING, "monitoring")
+            for pod in self._api.list(
+                f"/api/v1/namespaces/{self._settings.namespace_of(environment)}/pods",
+                {PART_OF: REPLICAS[PART_OF]},
+            )["items"]
+            if pod["metadata"]["labels"].get(COMPONENT) in PARTS
         ]
 
     def given_up(self, deployed: Deployed) -> bool:
@@ -270,7 +311,7 @@ class KubernetesCluster:
         return found
 
     def _namespaces(self, slot: str | None) -> list[str]:
-        environments = [environment(slot)] if slot else ["staging", "preproduction", "production"]
+        environments = [environment(slot)] if slot else SERVING
         return [self._settings.namespace_of(one) for one in environments]
 
 
@@ -425,18 +466,29 @@ def _as_model(pod: Object) -> Any:
 
 
 def _replica(pod: Object) -> Replica:
-    mine, status = pod["metadata"]["labels"], pod.get("status") or {}
+    mine, (state, ready) = pod["metadata"]["labels"], _state(pod)
+    return Replica(
+        *(mine[MODEL], mine[CANDIDATE], mine[SLOT]),
+        Endpoint(PORT, (pod.get("status") or {}).get("podIP") or "-"),
+        state,
+        0,
+        ready,
+        _since(pod),
+    )
+
+
+def _state(pod: Object) -> tuple[str, bool]:
+    """What the cluster says of a pod, in one word, and whether it takes requests."""
+    status = pod.get("status") or {}
     waits = [
         ((one.get("state") or {}).get("waiting") or {}).get("reason")
         for one in status.get("containerStatuses") or []
     ]
     leaving = "Terminating" if pod["metadata"].get("deletionTimestamp") else None
-    since = status.get("startTime")
-    return Replica(
-        *(mine[MODEL], mine[CANDIDATE], mine[SLOT]),
-        Endpoint(PORT, status.get("podIP") or "-"),
-        leaving or next(filter(None, waits), None) or status.get("phase", "Unknown"),
-        0,
-        leaving is None and _takes_requests(pod),
-        datetime.fromisoformat(since).timestamp() if since else 0.0,
-    )
+    said = leaving or next(filter(None, waits), None) or status.get("phase", "Unknown")
+    return said, leaving is None and _takes_requests(pod)
+
+
+def _since(pod: Object) -> float:
+    since = (pod.get("status") or {}).get("startTime")
+    return datetime.fromisoformat(since).timestamp() if since else 0.0

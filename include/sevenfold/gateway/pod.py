@@ -141,6 +141,7 @@ class GatewayPod:
         self.gateway = Gateway(here, replicas.now, EVERYWHERE, environment)
         self._in_force: dict[str, Traffic] = {}
         self._looked, self._refused = set[str](), set[str]()
+        self._known: list[str] = []
         self.draining = False
 
     def start(self) -> None:
@@ -174,6 +175,7 @@ class GatewayPod:
                     turned = time.monotonic()
                     self.gateway.turn_logs()
                     self.gateway.refresh()
+                    self._say_keys()
                 if self._serves_callers:
                     follower = follower or self._follower(self._store())
                     for model in self._models:
@@ -185,6 +187,13 @@ class GatewayPod:
             if trouble != said:
                 say(trouble or "in step again")
                 said = trouble
+
+    def _say_keys(self) -> None:
+        """Once for each change: who rotates keys waits until every gateway has said it."""
+        known = sorted(key["kid"] for key in self.gateway.keys.jwks()["keys"])
+        if known != self._known:
+            say(f"keys in force: {', '.join(known)}")
+            self._known = known
 
     def ready(self) -> bool:
         """Whether callers may be sent here: Envoy answers, and the last split that is known is in force."""
