@@ -46,7 +46,7 @@ def test_a_network_that_learns_late_of_a_pod_is_waited_for(
 ) -> None:
     network = Network(reached_at)
     monkeypatch.setattr(activity, "open_store", network)
-    monkeypatch.setattr(activity, "NETWORK_S", 0.1)
+    monkeypatch.setattr(activity, "NETWORK_S", 4.0 if reached_at == 3 else 0.1)
     with pytest.raises(SystemExit) as end:
         run(nothing, ARGUMENTS)
     assert end.value.code == (64 if reached_at == 3 else 1)
