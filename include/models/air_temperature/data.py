@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import csv
 
 from sevenfold.errors import SevenfoldError
@@ -17,6 +18,11 @@ AHEAD = np.timedelta64(6, "h")
 """So far ahead the temperature is asked for."""
 OLDEST = np.timedelta64(90, "m")
 """A reading that is older stands for no weather of now: one report may be late, not two."""
+LARGEST_STEP = 15.0
+"""Degrees Celsius by which no station changes from one report to the next: cold fronts reached 7.6 in 2013.
+JFK said -10.5 once, on 9 May, between 13.9 and 14.0."""
+STRONGEST = 200.0
+"""km/h above which New York had no wind, hurricanes included. Newark said 1,687 once, on 12 February."""
 PAST = {"3h": np.timedelta64(3, "h"), "18h": np.timedelta64(18, "h")}
 """How far back readings are compared: the trend, and yesterday at the hour that is asked for."""
 
@@ -55,7 +61,7 @@ def assemble(reports: pa.Table) -> tuple[pa.Table, pa.Table]:
     first = first[np.lexsort((airport[first], time[first]))]
     airport, time, reports = airport[first], time[first], reports.take(first)
 
-    weather = _weather(reports)
+    weather = _sound(_weather(reports), time, airport)
     history = History(time, airport, weather)
     now, now_known_at = history.at(time, airport, OLDEST)
     past = {name: history.at(time - ago, airport, OLDEST) for name, ago in PAST.items()}
@@ -99,6 +105,24 @@ def _weather(reports: pa.Table) -> dict[str, Floats]:
         "wind_north": wind * np.cos(turn),
         "wind_east": wind * np.sin(turn),
     }
+
+
+def _sound(weather: dict[str, Floats], time: Times, airport: NDArray[Any]) -> dict[str, Floats]:
+    """The same without what cannot have been: a broken thermometer or anemometer has said nothing.
+
+    A temperature is held against the station's last sound one, never against a later one: what is known at a
+    moment is all that counts. If that is older than `OLDEST`, the new one is believed.
+    """
+    temp, broken = weather["temp"], np.zeros(len(time), bool)
+    for place in np.unique(airport):
+        last, at = np.nan, time[0]
+        for number in np.flatnonzero(airport == place):
+            broken[number] = abs(temp[number] - last) > LARGEST_STEP and time[number] - at <= OLDEST
+            if not broken[number] and not np.isnan(temp[number]):
+                last, at = temp[number], time[number]
+    impossible = dict.fromkeys(("temp", "dew_point", "humidity"), broken)
+    impossible |= dict.fromkeys(("wind_speed", "wind_north", "wind_east"), weather["wind_speed"] > STRONGEST)
+    return {name: np.where(impossible.get(name, False), np.nan, of) for name, of in weather.items()}
 
 
 def _changes(now: dict[str, Floats], past: dict[str, tuple[dict[str, Floats], Any]]) -> dict[str, Floats]:

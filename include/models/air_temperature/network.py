@@ -1,7 +1,8 @@
 """The network: what it adds to the present temperature, and how sure it is of it.
 
 A summer is warmer than anything a winter has taught, but what six hours add to a temperature is not: so the
-network learns the change, which holds from one season to the next.
+network learns the change, and learns it from how temperatures differ, never from how warm it is. One that
+sees the temperature itself does not know April after a winter, and is worse there than a linear regression.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import nn
 
+TEMPERATURES = 3
+"""So many numbers come first that are temperatures; the first of them is the present one."""
 OUTPUTS = 2
 """Mean and log spread; the task brings both to the scale of the labels."""
 LARGEST_EMBEDDING = 8
@@ -27,13 +30,19 @@ def build(
 ) -> nn.Module:
     """A new network for rows like `numeric` [n, N], whose means, spreads and gaps it takes over.
 
-    The first number is the present temperature.
+    The first `TEMPERATURES` numbers are temperatures, the present one first: the answer starts from it, and
+    the others are seen as differences from it.
 
     Its forward takes numeric float32 [n, N] with NaN where a value is missing and categorical int64 [n, C]
     with codes below `cardinalities`, and gives float32 [n, OUTPUTS]. `hyperparameters`: hidden, dropout.
     """
     import torch
     from torch import Tensor, nn
+
+    def relative(numeric: Tensor) -> Tensor:
+        """The same with the other temperatures as differences from the present one."""
+        now = numeric[:, :1]
+        return torch.cat([now, numeric[:, 1:TEMPERATURES] - now, numeric[:, TEMPERATURES:]], dim=1)
 
     class Network(nn.Module):
         """Everything between the request's columns and the answer: it all travels in the ONNX file."""
@@ -43,18 +52,17 @@ def build(
 
         def __init__(self) -> None:
             super().__init__()
-            known = np.isfinite(numeric)
-            values = np.where(known, numeric, 0.0).astype(np.float64)
-            count = np.maximum(known.sum(axis=0), 1)
-            mean = values.sum(axis=0) / count
-            spread = np.sqrt((np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / count) + 1e-6
-            self.register_buffer("mean", torch.from_numpy(mean.astype(np.float32)))
-            self.register_buffer("spread", torch.from_numpy(spread.astype(np.float32)))
+            values = relative(torch.from_numpy(numeric.astype(np.float64)))
+            count = (~values.isnan()).sum(dim=0).clamp(min=1)
+            mean = values.nan_to_num().sum(dim=0) / count
+            spread = ((values - mean).nan_to_num().square().sum(dim=0) / count).sqrt() + 1e-6
+            self.register_buffer("mean", mean.float())
+            self.register_buffer("spread", spread.float())
             sizes = [min(LARGEST_EMBEDDING, (codes + 1) // 2) for codes in cardinalities]
             self.embeddings = nn.ModuleList(
                 nn.Embedding(codes, size) for codes, size in zip(cardinalities, sizes, strict=True)
             )
-            inputs, hidden = 2 * numeric.shape[1] + sum(sizes), int(hyperparameters["hidden"])
+            inputs, hidden = 2 * numeric.shape[1] - 1 + sum(sizes), int(hyperparameters["hidden"])
             self.layers = nn.Sequential(
                 nn.Linear(inputs, hidden),
                 nn.ReLU(),
@@ -65,12 +73,11 @@ def build(
             )
 
         def forward(self, numeric: Tensor, categorical: Tensor) -> Tensor:
-            missing = torch.isnan(numeric)
-            scaled = ((numeric - self.mean) / self.spread).clamp(-FARTHEST, FARTHEST)
-            known = torch.where(missing, torch.zeros_like(scaled), scaled)
+            scaled = (relative(numeric) - self.mean) / self.spread
+            missing, scaled = scaled.isnan(), scaled.nan_to_num()
+            differences = scaled[:, 1:].clamp(-FARTHEST, FARTHEST)
             embedded = [embed(categorical[:, i]) for i, embed in enumerate(self.embeddings)]
-            outputs: Tensor = self.layers(torch.cat([known, missing.to(known.dtype), *embedded], dim=1))
-            persistence = ((numeric[:, 0] - self.mean[0]) / self.spread[0]).nan_to_num()
-            return torch.stack([persistence + outputs[:, 0], outputs[:, 1]], dim=1)
+            outputs: Tensor = self.layers(torch.cat([differences, missing.float(), *embedded], dim=1))
+            return torch.stack([scaled[:, 0] + outputs[:, 0], outputs[:, 1]], dim=1)
 
     return Network()
