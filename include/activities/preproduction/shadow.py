@@ -25,13 +25,14 @@ from sevenfold.gateway import open_gateway
 from sevenfold.reconcile import reconcile
 from sevenfold.serving import log
 from sevenfold.shadow import Losses, Pairs, losses, pair
-from sevenfold.snapshot import snapshot
+from sevenfold.snapshot import Snapshot, snapshot
 from sevenfold.trial import Target, claim_slot, on_trial, public
+from sevenfold.windows import Window
 
 DAYS = 10
 """Days with final labels that the comparison of losses should have."""
 REQUESTS = 700
-"""Fewer cannot prove that 99 of 100 are answered."""
+"""Fewer cannot prove that 99 of 100 are answered. Where a day has few, more days are replayed."""
 DAY = timedelta(days=1)
 ALONE_DAYS = 2
 LIMIT_S = 120.0
@@ -59,9 +60,8 @@ def main(activity: Activity) -> None:
 def alone(activity: Activity, target: Target) -> None:
     """No champion: the candidate answers the newest days, unheard; only errors can be measured."""
     activity.progress("no champion: nothing compared; the candidate alone is asked")
-    end = activity.promotion.as_of
-    window = (end - timedelta(days=ALONE_DAYS), end)
-    rows = snapshot(activity.spec, activity.settings.data).rows(*window, columns=activity.spec.columns)
+    data = snapshot(activity.spec, activity.settings.data)
+    window, rows = newest(activity, data, activity.promotion.as_of, ALONE_DAYS)
     asked = ask(target, activity.spec, rows)
     activity.progress(str(asked))
     counts = {"bad": float(asked.failed), "n": float(asked.requests)}
@@ -117,13 +117,27 @@ def replay(activity: Activity) -> datetime:
     """Nobody calls: the newest days whose labels are final go through the public route once more."""
     reached = min(activity.promotion.as_of, clock.now(activity.store, activity.promotion.model))
     end = reached - load_rule(activity.spec.folder).maturity
-    window = (end - timedelta(days=DAYS), end)
     data, target = snapshot(activity.spec, activity.settings.data), public(activity)
+    window, rows = newest(activity, data, end, DAYS)
     with activity.phase(f"nobody calls: replaying {window[0]:%Y-%m-%d} to {window[1]:%Y-%m-%d}"):
-        asked = ask(target, activity.spec, data.rows(*window, columns=activity.spec.columns))
+        asked = ask(target, activity.spec, rows)
         activity.progress(str(asked))
         bring_labels(target, data.labels(*window, known_by=reached))
     return window[0]
+
+
+def newest(activity: Activity, data: Snapshot, end: datetime, days: int) -> tuple[Window, pa.Table]:
+    """The newest `days` days before `end` and their rows; more days where those make too few requests."""
+    spec = activity.spec
+    while True:
+        start = max(end - timedelta(days=days), spec.data.start)
+        rows = data.rows(start, end, columns=spec.columns)
+        requests = len(
+            pc.unique(pc.floor_temporal(rows["time"], unit="minute"))
+        )  # as `ask` puts them together
+        if requests >= REQUESTS or start == spec.data.start:
+            return (start, end), rows
+        days *= 2
 
 
 def compare(

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from sevenfold.activity import Activity, run
-from sevenfold.canary import key, measure_arms, steps_of, verdict_so_far
+from sevenfold.canary import key, measure_arms, metrics, steps_of, verdict_so_far
 from sevenfold.load import Kind, LoadResult, Schedule, generate
 from sevenfold.load.replay import replayed
+from sevenfold.planner import least_requests
 from sevenfold.rollout import Arm, Outcome, Step, roll_out
 from sevenfold.trial import Target, on_trial
 
@@ -22,7 +23,9 @@ RATE = 3.0
 """Times the SLA's rate, for both sides together; a candidate alone gets `ALONE_RATE` times it."""
 ALONE_RATE = 2.0
 EARLY_S, LAST_S = 1.0, 4.0
-"""Seconds at each share but the last, and at the last: there the live rule must see enough to decide."""
+"""Seconds at each share but the last, and at least at the last, where the live rule must see enough."""
+SPARE = 1.2
+"""Times the requests that prove the gate's limits: sides are drawn by chance."""
 LEAST = 0.5
 """Of the requests that a step should see: sides are drawn by chance, and chance may be unkind."""
 INTERVAL_S = 1.0
@@ -59,11 +62,18 @@ def rehearsed(activity: Activity, rate: float, *, alone: bool) -> list[Step]:
         SevenfoldError: that gate says nothing about steps.
     """
     shares = [1.0] if alone else [step.share for step in steps_of(activity, "production")]
-    seconds = [EARLY_S] * (len(shares) - 1) + [LAST_S if not alone else LAST_S + EARLY_S]
+    early = 0.0 if alone else EARLY_S
+    before = rate * early * sum(shares[:-1])
+    last = max(LAST_S + EARLY_S - early, (SPARE * needed(activity) - before) / (shares[-1] * rate))
     return [
         Step(share, requests=int(LEAST * share * rate * s), seconds=s, limit_s=s)
-        for share, s in zip(shares, seconds, strict=True)
+        for share, s in zip(shares, [early] * (len(shares) - 1) + [float(np.ceil(last))], strict=True)
     ]
+
+
+def needed(activity: Activity) -> int:
+    """The fewest requests of the candidate, none of them bad, that prove what the gate asks here."""
+    return max((least_requests(metric, metric.alpha) or 0 for metric in metrics(activity)), default=0)
 
 
 def plan(rate: float, steps: Sequence[Step]) -> Schedule:

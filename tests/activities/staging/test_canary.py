@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,16 +18,23 @@ from sevenfold.candidate import Candidate
 from sevenfold.cluster import open_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.load import LoadResult
+from sevenfold.policy import load_gate
 from sevenfold.release_row import ReleaseRow
 from sevenfold.rollout import Step
+from sevenfold.rules.binomial import log_evidence
+from sevenfold.settings import REPOSITORY
+from sevenfold.spec import load_spec
 from sevenfold.verdict import Verdict
 
+PROVEN = 3.69
+"""Logarithm of 40 to 1: two ways to pass at 5 %."""
 STEPS = [Step(0.05, 1, 1.0, 1.0), Step(0.25, 1, 1.0, 1.0), Step(0.5, 1, 4.0, 4.0)]
 
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canary, "LAST_S", 2.0)
+    monkeypatch.setattr(canary, "needed", lambda activity: 0)
 
 
 def reigns(champion: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,12 +120,28 @@ def test_a_gate_of_production_without_steps_is_said(tmp_path: Path) -> None:
         canary.rehearsed(activity, 100, alone=False)
 
 
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("model", ["flight_delay", "air_temperature"])
+def test_the_canary_of_a_shipped_model_is_long_enough_for_its_own_gate(
+    monkeypatch: pytest.MonkeyPatch, model: str, alone: bool
+) -> None:
+    """A service that promises half the requests has as many, in more time."""
+    models = REPOSITORY / "include" / "models"
+    monkeypatch.setattr(canary, "steps_of", lambda of, where: load_gate(models, model, where).steps)
+    activity: Any = SimpleNamespace(
+        name="canary",
+        promotion=SimpleNamespace(model=model, environment="staging"),
+        settings=SimpleNamespace(models=models),
+    )
+    rate = load_spec(model, models).serving.sla.rate * (canary.ALONE_RATE if alone else canary.RATE)
+    candidates = canary.plan(rate, canary.rehearsed(activity, rate, alone=alone)).kind.count(canary.CANDIDATE)
+    assert log_evidence(0, candidates, 0.01)[0] > PROVEN
+
+
 @pytest.mark.parametrize(("rate", "steps"), [(300, STEPS), (200, [Step(1.0, 1, 5.0, 5.0)])])
 def test_the_plan_proves_one_error_in_a_hundred(rate: float, steps: list[Step]) -> None:
-    from sevenfold.rules.binomial import log_evidence
-
     schedule = canary.plan(rate, steps)
     candidates = schedule.kind.count(canary.CANDIDATE)
-    assert log_evidence(0, candidates, 0.01)[0] > 3.69  # 40 to 1: two ways to pass at 5 %
+    assert log_evidence(0, candidates, 0.01)[0] > PROVEN
     assert schedule.seconds == pytest.approx(sum(step.seconds for step in steps))
     assert [step.name for step in schedule.steps] == [f"{step.share:.0%}" for step in steps]
