@@ -141,7 +141,17 @@ def walk_through(policy: Policy, base_rates: Sequence[float] = BASE_RATES, share
         lines += [f"   - {line}" for line in _details(metric, rivals)]
         if metric.rule == "rate_ratio":
             lines += [f"   - {line}" for line in _traffic(metric, base_rates, share, rivals)]
+    lines += _not_asked(policy)
     return "\n".join(lines) + "\n"
+
+
+def _not_asked(policy: Policy) -> Iterator[str]:
+    """What is measured and decides nothing."""
+    if policy.not_asked:
+        yield from ("", "Measured for people to look at, and not asked:")
+    for entry in policy.not_asked:
+        said = ", ".join(words.name(name) for name in entry.metrics)
+        yield f"   - {said} of {entry.activity}: {entry.why}"
 
 
 def _steps(policy: Policy) -> Iterator[str]:

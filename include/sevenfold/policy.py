@@ -263,6 +263,16 @@ class CanaryStep(_Strict):
         return self
 
 
+class NotAsked(_Strict):
+    """Measurements that a gate leaves to people: what is not judged is named, with the reason."""
+
+    activity: str = Field(pattern=r"^[a-z][a-z0-9_]*$", description="The activity that measures them.")
+    metrics: Annotated[tuple[str, ...], Strict(False)] = Field(
+        min_length=1, description="Names of the measurements."
+    )
+    why: str = Field(min_length=10, description="One plain sentence: why the gate does not ask for them.")
+
+
 class Policy(_Strict):
     """The exit rule of one environment for one model."""
 
@@ -275,14 +285,18 @@ class Policy(_Strict):
         (), description="Production: how the canary's share of the live requests grows."
     )
     metrics: Annotated[tuple[Metric, ...], Strict(False)] = Field(min_length=1)
+    not_asked: Annotated[tuple[NotAsked, ...], Strict(False)] = Field(
+        (), description="What is measured and decides nothing, on purpose."
+    )
 
     @cached_property
     def hash(self) -> str:
         """sha256 (hex) of the content, whatever its layout, comments and order of keys.
 
-        A key at its default is the same as no key: a grammar that gets a new one moves nobody's bar.
+        A key at its default is the same as no key: a grammar that gets a new one moves nobody's bar. Nor does
+        what is not asked.
         """
-        said = self.model_dump(mode="json", exclude_defaults=True)
+        said = self.model_dump(mode="json", exclude_defaults=True, exclude={"not_asked"})
         content = json.dumps(said, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -296,6 +310,11 @@ class Policy(_Strict):
         for (activity, name, rule, baseline, _), times in keys.items():
             if times > 1:
                 raise ValueError(f"{name} of {activity} is judged {times} times by {rule} against {baseline}")
+        left = Counter((entry.activity, name) for entry in self.not_asked for name in entry.metrics)
+        left.update({(m.activity, m.metric) for m in self.metrics} & set(left))
+        for (activity, name), times in left.items():
+            if times > 1:
+                raise ValueError(f"{name} of {activity} stands in not_asked, and there again or in metrics")
         if all(metric.dry_run for metric in self.metrics):
             raise ValueError("every metric is in dry run, so this gate decides nothing")
         if self.steps and self.environment != "production":

@@ -1,4 +1,7 @@
-"""Every gate of every model can fail: each of its metrics, alone, keeps a candidate from passing."""
+"""Every gate of every model can fail: each of its metrics, alone, keeps a candidate from passing.
+
+The models are those that ship, and one of each kind of task as `sevenfold new-model` makes it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from tests.every_model import every_model
 from tests.gate_case import CHAMPION, NOW, interval, judged, reading
 
 from sevenfold.measurement import Measurement
@@ -15,7 +19,7 @@ from sevenfold.settings import REPOSITORY
 from sevenfold.verdict import Verdict
 
 load = lru_cache(load_policy)
-GATES = sorted((REPOSITORY / "include" / "models").glob("*/gates/*.yaml"))
+GATES = sorted(path for folder in every_model() for path in folder.glob("gates/*.yaml"))
 METRICS = [(path, number) for path in GATES for number in range(len(load(path).metrics))]
 
 
