@@ -150,18 +150,23 @@ def promote(
     model: Model,
     environment: Annotated[str, typer.Argument(help="environment to try to leave")],
     candidate: Annotated[str, typer.Option(help="candidate id; empty: whatever is due")] = "",
+    as_of: Annotated[
+        str, typer.Option(help="moment of the data, as 2013-06-01; empty: its own, or now")
+    ] = "",
     reason: Reason = "started from the command line",
 ) -> None:
     """Start a run of an environment's DAG. Its gate decides, not this command."""
-    from sevenfold import stack
+    from sevenfold import clock, stack
     from sevenfold.environments import require_environment
     from sevenfold.spec import load_spec
     from sevenfold.store import open_store
 
     with one_sentence():
-        load_spec(model)
+        spec = load_spec(model)
         require_environment(environment)
         conf = {"reason": reason}
+        if as_of:
+            conf["as_of"] = clock.moment(spec, as_of).isoformat()
         if candidate:
             conf["candidate"] = open_store().candidate(candidate).id
         run = f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S}"

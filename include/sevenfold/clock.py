@@ -5,7 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Protocol
 
+from sevenfold.errors import SevenfoldError
 from sevenfold.spec import ModelSpec, load_spec
+
+
+class NoMoment(SevenfoldError):
+    """A moment that is none, or lies outside of the data."""
 
 
 class KeepsClock(Protocol):
@@ -18,6 +23,25 @@ def now(store: KeepsClock, model: str, wall: datetime | None = None) -> datetime
     """The model's data time: what a player has reached, else the wall clock mapped into the data's years."""
     played = store.get_clock(model)
     return played or mapped(load_spec(model), wall or datetime.now(UTC))
+
+
+def moment(spec: ModelSpec, given: str) -> datetime:
+    """What a person means by a date or time: UTC, and within the data.
+
+    Raises:
+        NoMoment: it is none, or the data do not reach there.
+    """
+    try:
+        found = datetime.fromisoformat(given)
+    except ValueError as error:
+        raise NoMoment(f"as_of is a date such as {spec.data.ends}, not {given!r}") from error
+    found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    if not spec.data.starts < found.date() <= spec.data.ends:
+        raise NoMoment(
+            f"as_of {found:%Y-%m-%d} is outside the data of {spec.name}, "
+            f"which reach from {spec.data.starts} to {spec.data.ends}"
+        )
+    return found
 
 
 def mapped(spec: ModelSpec, wall: datetime) -> datetime:

@@ -251,13 +251,6 @@ def _moment(spec: ModelSpec, given: object) -> datetime | None:
     if given is None:
         return None
     try:
-        moment = datetime.fromisoformat(str(given))
-    except ValueError as error:
-        raise NotAdmitted(f"as_of is a date such as {spec.data.ends}, not {given!r}") from error
-    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    if not spec.data.starts < moment.date() <= spec.data.ends:
-        raise NotAdmitted(
-            f"as_of {moment:%Y-%m-%d} is outside the data of {spec.name}, "
-            f"which reach from {spec.data.starts} to {spec.data.ends}"
-        )
-    return moment
+        return clock.moment(spec, str(given))
+    except clock.NoMoment as error:
+        raise NotAdmitted(str(error)) from error

@@ -33,6 +33,11 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         (("promote", "flihgt_delay", "testing"), "there is no model 'flihgt_delay'"),
         (("promote", "flight_delay", "test"), "No environment is called 'test'"),
         (("promote", "flight_delay", "testing", "--candidate", "flight_delay-1"), "has no candidate"),
+        (("promote", "flight_delay", "development", "--as-of", "june"), "as_of is a date such as 2014-01-01"),
+        (
+            ("promote", "flight_delay", "development", "--as-of", "2031-01-01"),
+            "is outside the data of flight_",
+        ),
         (("rollback", "flight_delay", "--reason", "x"), "is served by nobody, and nobody was before"),
         (("gate", "nothing", "testing"), "there is no model 'nothing'"),
         (("gate", "flight_delay", "test"), "No environment is called 'test'"),
