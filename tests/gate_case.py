@@ -123,6 +123,13 @@ def judged(
     return judge(gate, readings, CANDIDATE, PROMOTION, given.pop("now", NOW), **given)
 
 
+def spoken_of(gate: Policy) -> set[tuple[str, str]]:
+    """Activity and metric of all that a gate judges, or says that it does not."""
+    return {(metric.activity, metric.metric) for metric in gate.metrics} | {
+        (entry.activity, name) for entry in gate.not_asked for name in entry.metrics
+    }
+
+
 def only(run: AnalysisRun) -> MetricResult:
     """The result of a gate with one metric."""
     (result,) = run.metrics

@@ -33,4 +33,4 @@ def new_model(
         command = f"{elsewhere}PYTHONPATH=include:plugins .venv/bin/python -m pytest {tests}"
         console.print(f"test it:      {command}", markup=False, soft_wrap=True)
         console.print("then replace: data.py, model.yaml, network.py, expectations.py, card.md, tests, gates")
-        console.print(f"and start:    {name}.development in the Airflow UI, once it is committed")
+        console.print(f"and start:    {name}.development in the Airflow UI (make up), once it is committed")

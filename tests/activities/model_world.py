@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.gate_case import spoken_of
+
 from activities.development import explore, select, tune, validate, version
 from activities.preproduction import fairness, final_validation
 from activities.testing import benchmark as against_champion
@@ -90,8 +92,12 @@ class ModelWorld:
         candidate: Candidate,
         champion: Candidate | None,
     ) -> None:
-        """Asserts that the gate asks something of these activities, and lets all of it pass."""
+        """Asserts that the gate asks something of these activities, and lets all of it pass.
+
+        What they measure it asks for, or names as not asked.
+        """
         gate = load_gate(self.settings.models, self.spec.name, environment)
+        assert {(found.activity, found.metric) for found in measured} <= spoken_of(gate)
         analysis = judge(
             gate,
             measured,

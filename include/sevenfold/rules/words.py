@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sevenfold.measurement import Measurement
 
-ACRONYMS = {"auc", "psi", "onnx"}
+ACRONYMS = {"auc", "psi", "onnx", "cpu"}
 SILENT_UNITS = {"", "1", "nats", "ratio", "probability", "rank"}
 
 
