@@ -22,6 +22,11 @@ def metrics(activity: Activity) -> list[Metric]:
     return [metric for metric in gate.metrics if metric.activity == activity.name]
 
 
+def smallest_sample(activity: Activity, metric: str, default: int) -> int:
+    """How much the gate asks to be measured of a metric; `default` where it does not ask for it."""
+    return next((one.min_sample for one in metrics(activity) if one.metric == metric), default)
+
+
 def steps_of(activity: Activity, environment: str | None = None) -> list[Step]:
     """How the share of the live requests grows, as the gate's file says; that of the promotion by default.
 

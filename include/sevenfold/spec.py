@@ -331,7 +331,7 @@ class ModelSpec(Part):
             _let_find(self.folder.parent)
         try:
             return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, SyntaxError) as error:
             raise UnknownModel(
                 f"{self.folder / 'model.yaml'}, entry point {name}: {target} cannot be imported, {error}"
             ) from error

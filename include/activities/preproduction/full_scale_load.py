@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from sevenfold.activity import Activity, run
+from sevenfold.canary import smallest_sample
 from sevenfold.load import LoadResult, Schedule, carried, generate, knee
 from sevenfold.load.replay import MIX, replayed
 from sevenfold.load.report import load_page
@@ -14,9 +15,11 @@ from sevenfold.trial import on_trial
 SLOT = "shadow-load"
 TIMES = 2.0
 """Times the peak: what a neighbour's failure or a busy holiday may bring."""
+MORE = 1.05
+"""A little more than asked, for what a retry of the generator or a rounding may cost."""
 WARM_UP_S, FULL_S = 1.0, 5.5
 CLIMB = (4.0, 1.2)
-"""Times the peak and seconds: with the stretch before it enough requests to prove that few fail."""
+"""Times the peak and, like `FULL_S`, seconds at least: where those give too few requests it takes longer."""
 EXPLORE, EXPLORE_S = (6.0, 8.0, 12.0, 16.0, 24.0), 0.6
 """Times the peak, as far as the service can follow."""
 FULL, RAMP = "twice the peak", "ramp"
@@ -29,7 +32,11 @@ def main(activity: Activity) -> None:
     """
     sla, replicas = activity.spec.serving.sla, activity.spec.serving.replicas
     peak = sla.rate
-    schedule, explore_from = plan(peak)
+    schedule, explore_from = plan(
+        peak,
+        full=smallest_sample(activity, "p99_ms", 0),
+        everything=smallest_sample(activity, "error_rate", 0),
+    )
     doing = f"{len(schedule.due):,} requests in at most {schedule.seconds:.0f} s"
     with (
         on_trial(activity, SLOT, replicas=replicas) as target,
@@ -56,11 +63,19 @@ def main(activity: Activity) -> None:
     )
 
 
-def plan(peak: float) -> tuple[Schedule, float]:
-    """Warm-up at the peak, twice the peak, a climb, the ramp; and the second where exploring begins."""
-    times, seconds = CLIMB
+def plan(peak: float, full: int = 0, everything: int = 0) -> tuple[Schedule, float]:
+    """Warm-up at the peak, twice the peak, a climb, the ramp; and the second where exploring begins.
+
+    Args:
+        peak: requests a second.
+        full: requests needed at twice the peak.
+        everything: requests needed before exploring, to prove that few fail.
+    """
+    full_s = max(FULL_S, MORE * full / (TIMES * peak))
+    times, shortest = CLIMB
+    climb_s = max(shortest, (MORE * everything - full_s * TIMES * peak) / (times * peak))
     whole = Schedule.steady(peak, WARM_UP_S, MIX, "warm-up").then(
-        Schedule.steady(TIMES * peak, FULL_S, MIX, FULL), Schedule.steady(times * peak, seconds, MIX, RAMP)
+        Schedule.steady(TIMES * peak, full_s, MIX, FULL), Schedule.steady(times * peak, climb_s, MIX, RAMP)
     )
     ramp = Schedule.ramp([times * peak for times in EXPLORE], EXPLORE_S, MIX, RAMP)
     return whole.then(ramp), whole.seconds

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sevenfold.activity import Activity, run
-from sevenfold.canary import metrics
+from sevenfold.canary import smallest_sample
 from sevenfold.load import LoadResult, Schedule, Step, carried, generate, knee
 from sevenfold.load.replay import MIX, replayed
 from sevenfold.load.report import load_page
@@ -37,8 +37,8 @@ def main(activity: Activity) -> None:
     sla, champion = activity.spec.serving.sla, activity.champion
     schedule, explore_from = plan(
         sla.rate,
-        promised=_needed(activity, "p99_ms", PROMISED_REQUESTS),
-        everything=_needed(activity, "error_rate", PROMISED_REQUESTS),
+        promised=smallest_sample(activity, "p99_ms", PROMISED_REQUESTS),
+        everything=smallest_sample(activity, "error_rate", PROMISED_REQUESTS),
         compared=champion is not None,
     )
     with ExitStack() as trials, tempfile.TemporaryDirectory() as folder:
@@ -159,11 +159,6 @@ def measure_pairs(activity: Activity, found: LoadResult, steps: tuple[Step, ...]
         f"In {PAIRS} turns the candidate's median latency was {both[0]:.2f} ms, the champion's "
         f"{both[1]:.2f}: a ratio of {ratio:.2f}."
     )
-
-
-def _needed(activity: Activity, metric: str, default: int) -> int:
-    """The sample that the gate asks of a metric."""
-    return next((one.min_sample for one in metrics(activity) if one.metric == metric), default)
 
 
 if __name__ == "__main__":

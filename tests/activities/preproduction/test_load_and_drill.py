@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from tests.activities.live_stack import LiveWorld
 from tests.activities.small_world import MODEL
+from tests.every_model import every_model
 
 from activities.preproduction import full_scale_load, rollback_drill
 from sevenfold.cluster import open_cluster
 from sevenfold.gateway import Gateway
 from sevenfold.measurement import Measurement
+from sevenfold.planner import least_requests
+from sevenfold.policy import load_gate
+from sevenfold.spec import load_spec
 from sevenfold.traffic import Traffic
 
 
@@ -42,6 +49,28 @@ def test_the_full_scale_is_twice_what_is_promised() -> None:
     full = [step for step in schedule.steps if step.name == full_scale_load.FULL]
     assert [step.rate for step in full] == [200.0]
     assert explore_from == full[0].end + full_scale_load.CLIMB[1]
+
+
+@pytest.mark.parametrize("model", every_model(), ids=lambda folder: folder.name)
+def test_load_and_drill_last_until_the_gate_of_each_model_can_be_proven(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that promises half the requests is asked twice as long."""
+    monkeypatch.undo()
+    rate = load_spec(model.name, model.parent).serving.sla.rate
+    asked = {
+        (metric.activity, metric.metric): metric
+        for metric in load_gate(model.parent, model.name, "preproduction").metrics
+    }
+    p99, errors = asked["full_scale_load", "p99_ms"], asked["full_scale_load", "error_rate"]
+    schedule, explore_from = full_scale_load.plan(rate, p99.min_sample, errors.min_sample)
+    [full] = [step for step in schedule.steps if step.name == full_scale_load.FULL]
+    due = np.array(schedule.due)
+    assert ((due >= full.start) & (due < full.end)).sum() >= p99.min_sample
+    counted = ((due >= full_scale_load.WARM_UP_S) & (due < explore_from)).sum()
+    assert counted >= max(errors.min_sample, least_requests(errors, errors.alpha) or 0)
+    lost = asked["rollback_drill", "lost_requests"].min_sample
+    assert rollback_drill.seconds(rate, lost) * rate >= lost
 
 
 @pytest.mark.parametrize("champion", [False, True])
