@@ -124,6 +124,15 @@ def test_an_entry_point_that_cannot_be_imported_is_named(tmp_path: Path) -> None
         spec.entry("data")
 
 
+def test_a_slip_of_the_pen_behind_an_entry_point_is_one_sentence_too(tmp_path: Path) -> None:
+    spec = spec_in(tmp_path, MODEL_YAML.replace("tests.toy:build", "slipped:build"))
+    (tmp_path / "slipped.py").write_text("def build((:\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        with pytest.raises(UnknownModel, match=r"slipped:build cannot be imported, .*slipped\.py, line 1"):
+            spec.entry("data")
+
+
 def test_overrides_change_hyperparameters_and_only_those(tmp_path: Path) -> None:
     spec = spec_in(tmp_path)
     assert spec.hyperparameters_with({"learning_rate": 2, "epochs": 5.0}) == spec.defaults | {
