@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from shlex import quote
 from typing import Annotated
 
@@ -24,6 +25,7 @@ def new_model(
 ) -> None:
     """Make a folder for a new model that passes its own tests at once, with made-up data to replace."""
     from sevenfold.scaffold import new_model as make
+    from sevenfold.spec import load_spec
 
     with one_sentence():
         folder = make(name, task, owner or me(), settings().models)
@@ -34,3 +36,6 @@ def new_model(
         console.print(f"test it:      {command}", markup=False, soft_wrap=True)
         console.print("then replace: data.py, model.yaml, network.py, expectations.py, card.md, tests, gates")
         console.print(f"and start:    {name}.development in the Airflow UI (make up), once it is committed")
+        spec = load_spec(name, folder.parent)
+        earlier = spec.data.ends - timedelta(days=spec.windows.holdout_days)
+        console.print(f"              as_of {earlier}: production lives through the days that come after")

@@ -161,7 +161,9 @@ def test_the_command_says_what_comes_next(tmp_path: Path, monkeypatch: pytest.Mo
     finally:
         settings.cache_clear()
     assert result.exit_code == 0, result.output
-    assert "demand.development in the Airflow UI" in " ".join(result.output.split())
+    said = " ".join(result.output.split())
+    assert "demand.development in the Airflow UI" in said
+    assert "as_of 2024-04-01: production lives through the days that come after" in said
     assert load_spec("demand", tmp_path).owner == "ann"
 
 
