@@ -132,7 +132,11 @@ class Flow:
         elif self._wanted != "live" and now - self._silent_since >= self._patience:
             self._begin(f"nobody has called for {self._patience.total_seconds():.0f} s")
         if self._replay.over and now - self._silent_since >= self._patience:
-            raise TrafficOver("nobody calls, and all days of the data have been played")
+            last = self._activity.spec.data.ends
+            raise TrafficOver(
+                f"nobody calls, and all days of the data until {last} have been played: let callers come, or "
+                "start a candidate with an earlier as_of"
+            )
 
     def _begin(self, why: str) -> None:
         if not (self._replay.running or self._replay.over):

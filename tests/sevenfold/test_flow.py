@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -27,7 +27,8 @@ class Replay:
 def flow(patience: timedelta, traffic: str | None = None) -> tuple[Flow, Replay]:
     replay = Replay()
     promotion = SimpleNamespace(params={"traffic": traffic} if traffic else {})
-    activity = SimpleNamespace(promotion=promotion, progress=lambda line: None)
+    spec = SimpleNamespace(data=SimpleNamespace(ends=date(2013, 12, 31)))
+    activity = SimpleNamespace(promotion=promotion, spec=spec, progress=lambda line: None)
     return Flow(activity, replay, patience), replay  # type: ignore[arg-type]
 
 

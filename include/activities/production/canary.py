@@ -71,14 +71,18 @@ class Canary:
         self.slow_ms = activity.spec.serving.sla.p99_ms
         self.log = AccessLog(activity.settings.logs, self.model, marks=open_gateway().marks)
         self.since = datetime.now(UTC)
-        self.share, self.polls, self.labels_at = 0.0, 0, 0.0
+        self.share, self.polls, self.met, self.labels_at = 0.0, 0, 0, 0.0
         self.began = self.since
         asked = [metric.interval.total_seconds() for metric in metrics(activity) if metric.interval]
         self.interval_s = min(asked, default=LONGEST_S)
         self.maturity = next((m.matured_after for m in metrics(activity) if m.metric == "wrong_labels"), None)
 
     def go(self, steps: Sequence[Step]) -> Outcome:
-        """All steps, one after the other."""
+        """All steps, one after the other.
+
+        Raises:
+            TrafficOver: not one request came, so there is nothing that a gate could judge.
+        """
         try:
             outcome = roll_out(
                 steps,
@@ -88,6 +92,8 @@ class Canary:
                 say=self.activity.progress,
             )
         except TrafficOver as over:
+            if not self.met:
+                raise
             return Outcome(False, self.share, self.polls, f"undecided at {self.share:.0%}: {over}")
         if outcome.failed:
             release.vacate(self.activity.store, self.activity.promotion.id, "canary", outcome.reason)
@@ -119,6 +125,7 @@ class Canary:
         challenger = arms.get(self.activity.candidate.id, Arm())
         champion = arms.get(self.activity.champion.id, Arm()) if self.activity.champion else None
         self.traffic.seen(len(answers))
+        self.met += len(answers)
         if answers:
             measure_arms(self.activity, key(start), (start, end), challenger, champion, step.share)
         self.measure_wrong_decisions()
