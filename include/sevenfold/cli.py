@@ -150,9 +150,7 @@ def promote(
     model: Model,
     environment: Annotated[str, typer.Argument(help="environment to try to leave")],
     candidate: Annotated[str, typer.Option(help="candidate id; empty: whatever is due")] = "",
-    as_of: Annotated[
-        str, typer.Option(help="moment of the data, as 2013-06-01; empty: its own, or now")
-    ] = "",
+    as_of: Annotated[str, typer.Option(help="day of the data, as 2013-06-01; empty: its own, or now")] = "",
     reason: Reason = "started from the command line",
 ) -> None:
     """Start a run of an environment's DAG. Its gate decides, not this command."""
@@ -166,7 +164,7 @@ def promote(
         require_environment(environment)
         conf = {"reason": reason}
         if as_of:
-            conf["as_of"] = clock.moment(spec, as_of).isoformat()
+            conf["as_of"] = f"{clock.moment(spec, as_of):%Y-%m-%d}"
         if candidate:
             conf["candidate"] = open_store().candidate(candidate).id
         run = f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S}"

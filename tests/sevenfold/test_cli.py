@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import jwt
 import pytest
 from typer.testing import CliRunner
 
+from sevenfold import stack
 from sevenfold.cli import app
 from sevenfold.keys import GatewayKeys
 from sevenfold.settings import settings
@@ -159,3 +161,14 @@ def test_a_key_is_printed_as_it_is_and_rotation_is_told() -> None:
     wrong = runner.invoke(app, ["key", "ann", "--scope", "write"])
     assert wrong.exit_code == 1
     assert "a token has scopes out of predict, feedback, admin, not write" in " ".join(wrong.output.split())
+
+
+def test_a_run_is_started_as_of_a_day_as_the_form_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[tuple[object, ...]] = []
+    airflow = SimpleNamespace(trigger=lambda *asked: begun.append(asked))
+    monkeypatch.setattr(stack, "airflow", lambda settings, who: airflow)
+    wanted = ("promote", "air_temperature", "development", "--as-of", "2013-06-01", "--reason", "spring")
+    result = runner.invoke(app, wanted)
+    assert result.exit_code == 0, result.output
+    [(dag, conf, _)] = begun
+    assert (dag, conf) == ("air_temperature.development", {"reason": "spring", "as_of": "2013-06-01"})
