@@ -63,7 +63,7 @@ class LiveWorld(World):
         self.settings = settings()
         gates = self.settings.models / MODEL / "gates"
         gates.mkdir()
-        for environment in ("staging", "production"):
+        for environment in ("staging", "preproduction", "production"):
             production = environment == "production"
             text = GATE.format(environment=environment, steps=STEPS if production else "")
             if not production:
