@@ -8,13 +8,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 
 from sevenfold.errors import SevenfoldError
 from sevenfold.settings import Settings, settings
 from sevenfold.supervision import Supervisor
+from sevenfold.told_to_end import told_to_end
 
 LOOK_S = 1.0
 
@@ -28,9 +27,7 @@ def prepare(here: Settings) -> None:
 
 def replicas(here: Settings) -> None:
     """Runs the supervisord to which activities give replicas, until SIGTERM; they drain then."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = told_to_end()
     supervisor = Supervisor(here.home)
     supervisor.start()
     while not stop.wait(LOOK_S) and supervisor.running():

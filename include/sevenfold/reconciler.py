@@ -10,7 +10,6 @@ they do so by themselves, and only those that no row names any more are removed 
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
@@ -27,6 +26,7 @@ from sevenfold.release import row
 from sevenfold.settings import Settings, settings
 from sevenfold.spec import models
 from sevenfold.store import Store, open_store
+from sevenfold.told_to_end import told_to_end
 
 EVERY_S = 0.5
 AGAIN_S = 10.0
@@ -93,9 +93,7 @@ def scale(store: Store, settings: Settings, stop: threading.Event) -> None:
 
 def main() -> None:
     """Follows all models until SIGTERM."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = told_to_end()
     here = settings()
     try:
         store = open_store(here.evidence_url)

@@ -5,9 +5,7 @@ python -m sevenfold.watchman
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +18,7 @@ from sevenfold.serving.admission import LIVE
 from sevenfold.settings import Settings, settings
 from sevenfold.spec import load_spec, models
 from sevenfold.store import Store, open_store
+from sevenfold.told_to_end import told_to_end
 
 EVERY_S = 10.0
 
@@ -95,9 +94,7 @@ def live_replicas(model: str) -> list[Endpoint]:
 
 def main() -> None:
     """Watches all models until SIGTERM."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = told_to_end()
     here = settings()
     try:
         store = open_store(here.evidence_url)

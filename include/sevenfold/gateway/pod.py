@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import subprocess
 import sys
 import threading
@@ -40,6 +39,7 @@ from sevenfold.secrets import private_folder, write_private
 from sevenfold.settings import Settings, settings
 from sevenfold.spec import models
 from sevenfold.store import Store, open_store
+from sevenfold.told_to_end import told_to_end
 from sevenfold.traffic import Traffic
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - network policies say who may come
@@ -323,9 +323,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="sevenfold.gateway.pod", description=__doc__)
     parser.add_argument("--environment", required=True, choices=("staging", "preproduction", "production"))
     given = parser.parse_args(arguments)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = told_to_end()
     here = listening(settings())
     try:
         replicas = Replicas(KubernetesApi(here), here, given.environment)
