@@ -31,6 +31,7 @@ from sevenfold.candidate import Candidate
 from sevenfold.database import StoreUnavailable
 from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
 from sevenfold.measurement import Measurement
+from sevenfold.promotion import UnknownPromotion
 from sevenfold.settings import Settings, settings
 from sevenfold.spec import ModelSpec, load_spec
 from sevenfold.store import Promotion, Store, open_store
@@ -160,10 +161,17 @@ class Activity:
         self.progress(f"{what}: done in {time.monotonic() - started:.1f} s")
 
 
-def run(main: Callable[[Activity], Any], arguments: list[str] | None = None) -> None:
+def run(
+    main: Callable[[Activity], Any], arguments: list[str] | None = None, *, not_admitted: str = ""
+) -> None:
     """Runs `main` as the program of a pod: exits 0, or 1 after an error a retry may heal, or 64.
 
     A `SevenfoldError` ends as its one sentence; anything else as a traceback, for it is a defect.
+
+    Args:
+        main: does the work.
+        arguments: those of the command line by default.
+        not_admitted: said instead of an error by what has nothing to do where the run began no promotion.
     """
     module = sys.modules[main.__module__]
     name = Path(module.__file__ or "activity").stem
@@ -178,7 +186,13 @@ def run(main: Callable[[Activity], Any], arguments: list[str] | None = None) -> 
     try:
         here = settings()
         store = _store(here.evidence_url)
-        promotion = store.promotion(f"{given.model}/{given.environment}/{given.run}")
+        try:
+            promotion = store.promotion(f"{given.model}/{given.environment}/{given.run}")
+        except UnknownPromotion:
+            if not not_admitted:
+                raise
+            print(f"{name}: {not_admitted}", flush=True)
+            return
         activity = Activity(name, promotion, store, here)
         activity.progress(f"{name} of {promotion.id}, as of {promotion.as_of:%Y-%m-%d %H:%M}")
         main(activity)

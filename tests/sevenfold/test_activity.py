@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,19 @@ def test_a_network_that_learns_late_of_a_pod_is_waited_for(
         run(nothing, ARGUMENTS)
     assert end.value.code == (64 if reached_at == 3 else 1)
     assert said in capsys.readouterr().err
+
+
+def test_what_has_nothing_to_do_in_a_run_that_was_not_admitted_ends_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A red roll_back says that users may meet the candidate: not one whose candidate was never let in."""
+    monkeypatch.setattr(activity, "open_store", Network(1))
+    run(nothing, ARGUMENTS, not_admitted="nothing to take off")
+    assert "nothing to take off" in capsys.readouterr().out
+    words = ["--model", "toy", "--environment", "production", "--run", "run-1"]
+    monkeypatch.setattr("sys.argv", ["roll_back", *words])
+    runpy.run_module("activities.production.roll_back", run_name="__main__")
+    assert "there is nothing to take off" in capsys.readouterr().out
 
 
 PROGRAM = """

@@ -56,4 +56,4 @@ def remove(activity: Activity, bad: str, row: release.ReleaseRow) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, not_admitted="the run was not admitted and began nothing: there is nothing to take off")
