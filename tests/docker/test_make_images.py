@@ -126,16 +126,16 @@ def test_all_are_built_once_and_named_by_their_content(tmp_path: Path, kind: str
 CHANGES = {
     "include/a.py": WITH_OUR_CODE,
     "dags/a.py": ["airflow", "machine", "security"],
-    "docker/quality/requirements.lock": ["quality", "security"],
+    "docker/quality/requirements.lock": ["machine", "quality", "security"],
     "docker/common/requirements.lock": [
-        *("activities", "common", "loadtest", "quality", "security", "trainer"),
+        *("activities", "common", "loadtest", "machine", "quality", "security", "trainer"),
     ],
-    "docker/mlflow/Dockerfile": ["mlflow", "security"],
+    "docker/mlflow/Dockerfile": ["machine", "mlflow", "security"],
     "docker/python/Dockerfile": NAMES,
     "README.md": [],
     "include/notebooks/n.ipynb": [],
 }
-"""A file that changes, and the images that are another one then (the security image holds docker/ whole)."""
+"""A file that changes, and the images that are another one then (security and machine hold docker/ whole)."""
 
 
 def test_only_what_changed_is_built_again(workshop: Workshop) -> None:
