@@ -486,6 +486,16 @@ def test_who_goes_forward_waits_for_all_that_are_sent_callers(
         gateways.apply(Traffic(MODEL, "a", generation=2))
 
 
+def test_nothing_goes_forward_where_no_gateway_is_up(
+    cluster: Cluster, stub: Stub, gateways: RemoteGateway
+) -> None:
+    stub.list(_127_0_0_3=False)  # starts, and does not answer yet
+    with pytest.raises(NotInForce, match=r"^no gateway of sevenfold-production is up"):
+        gateways.apply(Traffic(MODEL, "a", generation=1))
+    hurried = RemoteGateway(cluster.settings, cluster.client, "production", hurry=True)
+    assert hurried.apply(Traffic(MODEL, "a", generation=1)) is None, "nobody is served what was before"
+
+
 def test_every_gateway_that_answers_marks_its_log(
     stub: Stub, gateways: RemoteGateway, dead: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,7 +74,7 @@ class RemoteGateway:
         those that did not answer.
 
         Raises:
-            NotInForce: one does not within `LIMIT_S`.
+            NotInForce: one does not within `LIMIT_S`, or none is up and this is in no hurry.
         """
 
         def serves(status: Status) -> bool:
@@ -134,12 +134,16 @@ class RemoteGateway:
             for pod, status in said.items():
                 silent[pod] = silent[pod] + 1 if status is None else 0
             given_up = [pod for pod in lagging if self._hurry and silent[pod] >= SILENCES]
-            return lagging == given_up and len(given_up) < max(1, len(said))
+            if not said:  # what goes back is in force where nobody is served; nothing goes forward there
+                return self._hurry
+            return lagging == given_up and len(given_up) < len(said)
 
         if not soon(all_do, LIMIT_S, EVERY_S):
             raise NotInForce(
                 f"{', '.join(lagging)} of {self._namespace} did not serve {what} within {LIMIT_S:.0f} s: "
                 "its log says why"
+                if lagging
+                else f"no gateway of {self._namespace} is up to serve {what}: kubectl describes its pods"
             )
         return _in_doubt(lagging, self._namespace) if lagging else None
 
