@@ -13,10 +13,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from sevenfold.artifacts import open_artifacts
 from sevenfold.errors import SevenfoldError
-from sevenfold.spec import load_spec
-from sevenfold.store import Store, open_store
+from sevenfold.evidence.artifacts import open_artifacts
+from sevenfold.evidence.store import Store, open_store
+from sevenfold.model.spec import load_spec
 from sevenfold_airflow.board_pages import board_page
 
 HERE = Path(__file__).parent

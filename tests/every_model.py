@@ -8,8 +8,8 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from sevenfold import tasks
-from sevenfold.scaffold import new_model
+from sevenfold.model import tasks
+from sevenfold.model.scaffold import new_model
 from sevenfold.settings import REPOSITORY
 
 

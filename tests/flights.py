@@ -8,8 +8,8 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from sevenfold.snapshot import Snapshot, snapshot
-from sevenfold.spec import load_spec
+from sevenfold.data.snapshot import Snapshot, snapshot
+from sevenfold.model.spec import load_spec
 
 
 @lru_cache(maxsize=1)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sevenfold.analysis import AnalysisRun, MetricResult, judge
-from sevenfold.candidate import Candidate
-from sevenfold.measurement import Measurement
-from sevenfold.policy import Metric, Policy
-from sevenfold.promotion import Promotion
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.gates.analysis import AnalysisRun, MetricResult, judge
+from sevenfold.gates.measurement import Measurement
+from sevenfold.gates.policy import Metric, Policy
+from sevenfold.release.promotion import Promotion
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

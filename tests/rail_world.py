@@ -11,18 +11,18 @@ import pytest
 from tests import toy
 from tests.sevenfold.evidence_world import public_key, signed
 
-from sevenfold import lineage
-from sevenfold.candidate import Candidate, hash_of_gates
-from sevenfold.conclude import conclude
+from sevenfold.candidates import lineage
+from sevenfold.candidates.candidate import Candidate, hash_of_gates
 from sevenfold.environments import ENVIRONMENTS
-from sevenfold.gate_change import request_change, terms_of
-from sevenfold.measurement import Measurement
-from sevenfold.policy import load_gate
-from sevenfold.promotion import Promotion
-from sevenfold.request import grant, granting, wording
+from sevenfold.evidence.store import Store, open_store
+from sevenfold.gates.conclude import conclude
+from sevenfold.gates.measurement import Measurement
+from sevenfold.gates.policy import load_gate
+from sevenfold.model.spec import ModelSpec
+from sevenfold.people.gate_change import request_change, terms_of
+from sevenfold.people.request import grant, granting, wording
+from sevenfold.release.promotion import Promotion
 from sevenfold.settings import settings
-from sevenfold.spec import ModelSpec
-from sevenfold.store import Store, open_store
 
 AS_OF = datetime(2020, 2, 20, tzinfo=UTC)
 
@@ -121,7 +121,7 @@ class World:
 
     def passes(self, candidate: Candidate, *environments: str) -> None:
         """Lets the candidate pass these environments, with evidence."""
-        from sevenfold.analyse import analyse
+        from sevenfold.gates.analyse import analyse
 
         for environment in environments:
             promotion = self.begin(environment, f"{environment}-{candidate.id}", candidate)

@@ -13,9 +13,9 @@ import yaml
 from tests.manifests.rendered import Resource, overlay
 from typer.main import get_command
 
-from sevenfold import grants
-from sevenfold.cli import app
-from sevenfold.cluster_secrets import IN_CLUSTER, cluster_secrets
+from sevenfold.cli.main import app
+from sevenfold.evidence import grants
+from sevenfold.kubernetes.cluster_secrets import IN_CLUSTER, cluster_secrets
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "docs/cluster.md")}

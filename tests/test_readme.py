@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from sevenfold import tasks
-from sevenfold.cli import app
+from sevenfold.cli.main import app
+from sevenfold.model import tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sevenfold.spec import ModelSpec, load_spec
+from sevenfold.model.spec import ModelSpec, load_spec
 
 DAYS, ROWS_A_DAY = 60, 50
 COLOURS = np.array(["blue", "green", "red"], dtype=object)
@@ -64,7 +64,7 @@ from typing import Any
 
 import pytest
 
-from sevenfold.artefact import Scorer
+from sevenfold.candidates.artefact import Scorer
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ CHART = FOLDER / "airflow-values.yaml"
 
 HEAD = """\
 # Which images run. Written by `make images`; commit it where a repository says what your cluster runs.
-# Manifests take it as a component; the pods of activities read it too (sevenfold.images).
+# Manifests take it as a component; the pods of activities read it too (sevenfold.kubernetes.images).
 apiVersion: kustomize.config.k8s.io/v1alpha1
 kind: Component
 """

@@ -24,17 +24,17 @@ from typing import Any, Literal
 
 import psutil  # type: ignore[import-untyped]
 
-from sevenfold import release
-from sevenfold.anchor import anchor
-from sevenfold.artifacts import ArtifactStore, open_artifacts
-from sevenfold.candidate import Candidate
-from sevenfold.database import StoreUnavailable
+from sevenfold.candidates.candidate import Candidate
 from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
-from sevenfold.measurement import Measurement
-from sevenfold.promotion import UnknownPromotion
+from sevenfold.evidence.artifacts import ArtifactStore, open_artifacts
+from sevenfold.evidence.database import StoreUnavailable
+from sevenfold.evidence.store import Promotion, Store, open_store
+from sevenfold.gates.measurement import Measurement
+from sevenfold.model.spec import ModelSpec, load_spec
+from sevenfold.people.anchor import anchor
+from sevenfold.release import release
+from sevenfold.release.promotion import UnknownPromotion
 from sevenfold.settings import Settings, settings
-from sevenfold.spec import ModelSpec, load_spec
-from sevenfold.store import Promotion, Store, open_store
 
 NETWORK_S = 10.0
 """How long an activity asks again for an evidence store that it cannot reach."""

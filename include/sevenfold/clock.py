@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from sevenfold.errors import SevenfoldError
-from sevenfold.spec import ModelSpec, load_spec
+from sevenfold.model.spec import ModelSpec, load_spec
 
 
 class NoMoment(SevenfoldError):

@@ -14,16 +14,18 @@ from typing import Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from sevenfold import clock, gate_change, release
-from sevenfold.candidate import Candidate
+from sevenfold import clock
+from sevenfold.candidates.candidate import Candidate
 from sevenfold.environments import before, previous
 from sevenfold.errors import SevenfoldError
-from sevenfold.evidence import lacking
-from sevenfold.policy import load_gate
-from sevenfold.promotion import Promotion, promotion_id
+from sevenfold.evidence.passing import lacking
+from sevenfold.evidence.store import Store, open_store
+from sevenfold.gates.policy import load_gate
+from sevenfold.model.spec import ModelSpec, load_spec
+from sevenfold.people import gate_change
+from sevenfold.release import release
+from sevenfold.release.promotion import Promotion, promotion_id
 from sevenfold.settings import settings
-from sevenfold.spec import ModelSpec, load_spec
-from sevenfold.store import Store, open_store
 from sevenfold_airflow.alerts import ASKS_FOR_TRAINING
 from sevenfold_airflow.failures import as_airflow_sees_it
 from sevenfold_airflow.links import EvidenceLink

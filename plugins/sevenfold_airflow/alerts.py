@@ -8,8 +8,8 @@ from typing import Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from sevenfold.records import Alert
-from sevenfold.store import open_store
+from sevenfold.evidence.records import Alert
+from sevenfold.evidence.store import open_store
 
 ASKS_FOR_TRAINING = "harmful_drift"
 """Kind of the alerts that start training (activities.monitoring.retraining_trigger)."""

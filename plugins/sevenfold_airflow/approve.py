@@ -7,13 +7,14 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowException
 
-from sevenfold import gate_change, release
-from sevenfold.approval import SamePerson, approvals_of, record_approval, requesters
-from sevenfold.candidate import Candidate
+from sevenfold.candidates.candidate import Candidate
 from sevenfold.environments import before
-from sevenfold.promotion import Promotion
+from sevenfold.evidence.store import Store, open_store
+from sevenfold.people import gate_change
+from sevenfold.people.approval import SamePerson, approvals_of, record_approval, requesters
+from sevenfold.release import release
+from sevenfold.release.promotion import Promotion
 from sevenfold.settings import settings
-from sevenfold.store import Store, open_store
 from sevenfold_airflow.failures import as_airflow_sees_it
 from sevenfold_airflow.links import EvidenceLink, evidence_address, promotion_of
 

@@ -14,11 +14,11 @@ from airflow.api_fastapi.core_api.security import requires_access_view
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from sevenfold.artifacts import open_artifacts
 from sevenfold.errors import SevenfoldError
-from sevenfold.promotion import UnknownPromotion
-from sevenfold.records import Report
-from sevenfold.store import open_store
+from sevenfold.evidence.artifacts import open_artifacts
+from sevenfold.evidence.records import Report
+from sevenfold.evidence.store import open_store
+from sevenfold.release.promotion import UnknownPromotion
 from sevenfold_airflow.board_pages import board_page, evidence_page, message_page
 from sevenfold_airflow.links import evidence_address, promotion_of
 

@@ -8,14 +8,15 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from sevenfold import clock, release
+from sevenfold import clock
 from sevenfold.environments import ENVIRONMENTS
 from sevenfold.errors import SevenfoldError
-from sevenfold.promotion import Promotion
-from sevenfold.records import Alert
-from sevenfold.release import ReleaseRow
-from sevenfold.spec import ModelSpec, load_spec, models
-from sevenfold.store import Store
+from sevenfold.evidence.records import Alert
+from sevenfold.evidence.store import Store
+from sevenfold.model.spec import ModelSpec, load_spec, models
+from sevenfold.release import release
+from sevenfold.release.promotion import Promotion
+from sevenfold.release.release import ReleaseRow
 from sevenfold_airflow.links import evidence_address
 
 RECENT = 15

@@ -9,8 +9,8 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from sevenfold.errors import SevenfoldError
-from sevenfold.promotion import UnknownPromotion
-from sevenfold.store import open_store
+from sevenfold.evidence.store import open_store
+from sevenfold.release.promotion import UnknownPromotion
 from sevenfold_airflow.failures import as_airflow_sees_it
 from sevenfold_airflow.links import promotion_of
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from sevenfold import rehearsal
-from sevenfold.spec import Hyperparameter, ModelSpec, Search
+from sevenfold.development import rehearsal
+from sevenfold.model.spec import Hyperparameter, ModelSpec, Search
 
 LONGEST_SEARCH = 100
 """Minutes: a pod runs for two hours at most."""

@@ -12,14 +12,14 @@ from typing import Any
 from airflow.sdk import BaseSensorOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from sevenfold import release
-from sevenfold.analyse import analyse
-from sevenfold.analysis import AnalysisRun
-from sevenfold.conclude import conclude
-from sevenfold.evidence import says_passed
-from sevenfold.promotion import Promotion
-from sevenfold.store import Store, open_store
-from sevenfold.verdict import Verdict
+from sevenfold.evidence.passing import says_passed
+from sevenfold.evidence.store import Store, open_store
+from sevenfold.gates.analyse import analyse
+from sevenfold.gates.analysis import AnalysisRun
+from sevenfold.gates.conclude import conclude
+from sevenfold.gates.verdict import Verdict
+from sevenfold.release import release
+from sevenfold.release.promotion import Promotion
 from sevenfold_airflow.failures import as_airflow_sees_it
 from sevenfold_airflow.links import EvidenceLink, promotion_of
 from sevenfold_airflow.triggers import GateTrigger

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from airflow.sdk import BaseOperatorLink
 
-from sevenfold.promotion import promotion_id
+from sevenfold.release.promotion import promotion_id
 
 
 class ReportLink(BaseOperatorLink):

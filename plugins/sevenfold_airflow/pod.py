@@ -28,7 +28,7 @@ from airflow.sdk.exceptions import (
 from urllib3.exceptions import HTTPError
 
 from sevenfold.errors import NO_RETRY_HELPS
-from sevenfold.pod_end import why_it_ended
+from sevenfold.kubernetes.pod_end import why_it_ended
 from sevenfold.settings import REPOSITORY, settings
 from sevenfold_airflow.close import leave_word
 from sevenfold_airflow.links import EvidenceLink, ReportLink

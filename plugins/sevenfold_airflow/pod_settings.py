@@ -8,7 +8,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from sevenfold import images
+from sevenfold.kubernetes import images
 
 
 @dataclass(frozen=True)

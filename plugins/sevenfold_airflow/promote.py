@@ -6,11 +6,11 @@ from typing import Any
 
 from airflow.sdk import Asset, BaseOperator
 
-from sevenfold import release
 from sevenfold.errors import SevenfoldError
-from sevenfold.evidence import says_passed
-from sevenfold.promotion import Promotion
-from sevenfold.store import Store, open_store
+from sevenfold.evidence.passing import says_passed
+from sevenfold.evidence.store import Store, open_store
+from sevenfold.release import release
+from sevenfold.release.promotion import Promotion
 from sevenfold_airflow.failures import as_airflow_sees_it
 from sevenfold_airflow.links import EvidenceLink, promotion_of
 

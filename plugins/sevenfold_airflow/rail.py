@@ -15,7 +15,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, get_parsi
 from airflow.sdk.definitions._internal.contextmanager import DagContext
 
 from sevenfold.errors import SevenfoldError
-from sevenfold.spec import ModelSpec, load_spec, models
+from sevenfold.model.spec import ModelSpec, load_spec, models
 from sevenfold_airflow import assets
 from sevenfold_airflow.admit import AdmitOperator
 from sevenfold_airflow.approve import ApproveOperator

@@ -10,10 +10,10 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from sqlalchemy import func, select
 
-from sevenfold.analyse import analyse
-from sevenfold.store import Store, open_store
-from sevenfold.tables import measurements
-from sevenfold.verdict import Verdict
+from sevenfold.evidence.store import Store, open_store
+from sevenfold.evidence.tables import measurements
+from sevenfold.gates.analyse import analyse
+from sevenfold.gates.verdict import Verdict
 
 
 class GateTrigger(BaseTrigger):

@@ -13,22 +13,22 @@ from pathlib import Path
 
 from tests.activities.small_world import MODEL, World
 
-from sevenfold import release
 from sevenfold.activity import Activity
-from sevenfold.analysis import AnalysisRun
-from sevenfold.approval import record_approval
-from sevenfold.candidate import Candidate
+from sevenfold.candidates.candidate import Candidate
 from sevenfold.cluster import Deployed, Deployment, Endpoint, open_cluster
 from sevenfold.cluster.local import LocalCluster
-from sevenfold.conclude import conclude
 from sevenfold.environments import before
+from sevenfold.gates.analysis import AnalysisRun
+from sevenfold.gates.conclude import conclude
+from sevenfold.gates.verdict import Verdict
 from sevenfold.gateway import local_gateway
 from sevenfold.gateway.envoy import soon
-from sevenfold.promotion import Promotion
-from sevenfold.reconcile import reconcile
+from sevenfold.local.supervision import Program, Supervisor
+from sevenfold.people.approval import record_approval
+from sevenfold.release import release
+from sevenfold.release.promotion import Promotion
+from sevenfold.release.reconcile import reconcile
 from sevenfold.settings import settings
-from sevenfold.supervision import Program, Supervisor
-from sevenfold.verdict import Verdict
 
 STEPS = """steps:
   - {share: 0.25, bake: 1s, requests: 30, deadline: 40s}

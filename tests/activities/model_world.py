@@ -14,14 +14,14 @@ from activities.testing import benchmark as against_champion
 from activities.testing import validate_data, validate_model
 from activities.training import benchmark, train
 from sevenfold.activity import Activity
-from sevenfold.analysis import judge
-from sevenfold.candidate import Candidate
-from sevenfold.measurement import Measurement
-from sevenfold.policy import load_gate
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.evidence.store import open_store
+from sevenfold.gates.analysis import judge
+from sevenfold.gates.measurement import Measurement
+from sevenfold.gates.policy import load_gate
+from sevenfold.gates.verdict import Verdict
+from sevenfold.model.spec import load_spec
 from sevenfold.settings import Settings
-from sevenfold.spec import load_spec
-from sevenfold.store import open_store
-from sevenfold.verdict import Verdict
 
 Main = Callable[[Activity], object]
 DEVELOPMENT: dict[str, Main] = {

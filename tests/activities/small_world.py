@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sevenfold import lineage
 from sevenfold.activity import Activity
-from sevenfold.artifacts import open_artifacts
-from sevenfold.candidate import Candidate, hash_of_gates
+from sevenfold.candidates import lineage
+from sevenfold.candidates.candidate import Candidate, hash_of_gates
+from sevenfold.data.tabular import METADATA_KEY, Encoder
 from sevenfold.environments import ENVIRONMENTS
+from sevenfold.evidence.artifacts import open_artifacts
+from sevenfold.evidence.store import Store, open_store
 from sevenfold.settings import Settings
-from sevenfold.store import Store, open_store
-from sevenfold.tabular import METADATA_KEY, Encoder
 
 MODEL = "coin"
 STARTS, DAYS, ROWS = date(2013, 1, 1), 181, 60

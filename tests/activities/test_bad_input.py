@@ -23,11 +23,14 @@ from tests.activities.toy_world import ToyWorld
 
 from activities.testing import benchmark
 from activities.training import train
-from sevenfold import lineage, release, spec, tracking
 from sevenfold.activity import Activity, run
-from sevenfold.candidate import Candidate
+from sevenfold.candidates import lineage
+from sevenfold.candidates.candidate import Candidate
 from sevenfold.errors import NO_RETRY_HELPS
+from sevenfold.model import spec
+from sevenfold.release import release
 from sevenfold.settings import settings
+from sevenfold.training import tracking
 
 HYPERPARAMETERS = {"epochs": 2}
 

@@ -17,14 +17,14 @@ from activities.development import select, version
 from activities.testing import benchmark as testing_benchmark
 from activities.testing import validate_data, validate_model
 from activities.training import benchmark, train
-from sevenfold import lineage, tracking
-from sevenfold.artefact import Scorer
-from sevenfold.candidate import Candidate
+from sevenfold.candidates import lineage
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import rehearsal, windows
 from sevenfold.errors import SevenfoldError
-from sevenfold.snapshot import snapshot
-from sevenfold.suite import run_suite
-from sevenfold.training import CannotLearn
-from sevenfold.windows import rehearsal, windows
+from sevenfold.model.suite import run_suite
+from sevenfold.training import CannotLearn, tracking
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,16 @@ from tests import toy
 from tests.activities.toy_world import AS_OF, ToyWorld
 
 from activities.development import explore, select, tune, validate, version
-from sevenfold import lineage
-from sevenfold.analysis import judge
+from sevenfold.candidates import lineage
+from sevenfold.data.windows import rehearsal, windows
+from sevenfold.development.exploration import Exploration
+from sevenfold.development.exploration import explore as look
+from sevenfold.development.rehearsal import Sample, rehearse
 from sevenfold.errors import SevenfoldError
-from sevenfold.exploration import Exploration
-from sevenfold.exploration import explore as look
-from sevenfold.policy import load_policy
-from sevenfold.rehearsal import Sample, rehearse
+from sevenfold.gates.analysis import judge
+from sevenfold.gates.policy import load_policy
+from sevenfold.gates.verdict import Verdict
 from sevenfold.settings import REPOSITORY
-from sevenfold.verdict import Verdict
-from sevenfold.windows import rehearsal, windows
 
 SLOW_TO_LEARN = toy.MODEL_YAML.replace("learning_rate: {default: 0.01", "learning_rate: {default: 0.001")
 PARAMS = {"sample_rows": 900, "search_trials": 6, "seed": 1}

@@ -9,14 +9,14 @@ import pytest
 from tests.activities.toy_world import AS_OF, ToyWorld
 
 from activities.training import search, train
-from sevenfold import lineage
-from sevenfold.beforehand import Beforehand, claim
+from sevenfold.candidates import lineage
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import windows
+from sevenfold.development.beforehand import Beforehand, claim
 from sevenfold.errors import SevenfoldError
 from sevenfold.search import found
 from sevenfold.search import record as records
-from sevenfold.snapshot import snapshot
-from sevenfold.tracking import TrackingUnavailable
-from sevenfold.windows import windows
+from sevenfold.training.tracking import TrackingUnavailable
 
 FIXED = {"epochs": 2, "hidden": 16}
 POOR = {"learning_rate": 0.001}

@@ -10,10 +10,10 @@ from typing import Any
 from tests import toy
 
 from sevenfold.activity import Activity
-from sevenfold.artifacts import open_artifacts
-from sevenfold.candidate import Candidate
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.evidence.artifacts import open_artifacts
+from sevenfold.evidence.store import Store, open_store
 from sevenfold.settings import Settings
-from sevenfold.store import Store, open_store
 
 AS_OF = datetime(2020, 3, 1, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from sevenfold.sockets import socket_folder
+from sevenfold.local.sockets import socket_folder
 
 
 class NotOurs(Exception):

@@ -20,9 +20,9 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
 from sevenfold.environments import ENVIRONMENTS
-from sevenfold.policy import load_gate
+from sevenfold.gates.policy import load_gate
+from sevenfold.model.spec import load_spec, models
 from sevenfold.settings import Settings
-from sevenfold.spec import load_spec, models
 from sevenfold_airflow.pod import PodOperator
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from tests.docker.making import ROOT, installed, locked, recipes, requirements
 
-from sevenfold import images
-from sevenfold.spec import load_spec, models
+from sevenfold.kubernetes import images
+from sevenfold.model.spec import load_spec, models
 from sevenfold_airflow.pod import AS_IN_AN_IMAGE
 
 IMAGES = sorted(one.name for one in recipes())

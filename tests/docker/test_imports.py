@@ -31,7 +31,7 @@ def programs() -> dict[str, list[str]]:
     """Modules that run in each image: its entrypoint, activities, what watches on a cluster."""
     bag = DagBag(str(ROOT / "dags"), bundle_path=ROOT / "dags")
     found = {one.name: set(re.findall(r'ENTRYPOINT .*"(sevenfold[a-z.]+)"', one.text)) for one in recipes()}
-    found["activities"] |= {"sevenfold.reconciler", "sevenfold.watchman"}
+    found["activities"] |= {"sevenfold.release.reconciler", "sevenfold.monitoring.watchman"}
     for dag in bag.dags.values():
         for task in dag.tasks:
             if isinstance(task, PodOperator):
@@ -40,9 +40,9 @@ def programs() -> dict[str, list[str]]:
         f"sevenfold_airflow.{path.stem}" for path in (ROOT / "plugins/sevenfold_airflow").glob("*.py")
     }
     found["airflow"] |= {
-        "sevenfold.stack",
-        "sevenfold.going_back",
-        "sevenfold.revoke",
+        "sevenfold.local.stack",
+        "sevenfold.release.going_back",
+        "sevenfold.evidence.revoke",
     }  # sevenfold's commands
     return {image: sorted(modules) for image, modules in found.items()}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sevenfold import images
+from sevenfold.kubernetes import images
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.parent.name for path in (ROOT / "docker").glob("*/Dockerfile"))

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sevenfold import stack
-from sevenfold.airflow_client import AirflowClient
-from sevenfold.demo import Narrator, origin_run
-from sevenfold.performance import play_days
+from sevenfold.demo.performance import play_days
+from sevenfold.demo.story import Narrator, origin_run
+from sevenfold.evidence.store import Store, open_store
+from sevenfold.local import stack
+from sevenfold.local.airflow_client import AirflowClient
+from sevenfold.model.spec import load_spec
 from sevenfold.settings import Settings
-from sevenfold.spec import load_spec
-from sevenfold.store import Store, open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "flight_delay"

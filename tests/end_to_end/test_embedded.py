@@ -17,7 +17,7 @@ import pytest
 from tests.end_to_end.conftest import ROOT, free_ports
 from tests.rail_world import World
 
-from sevenfold.airflow_client import AirflowClient, AirflowError
+from sevenfold.local.airflow_client import AirflowClient, AirflowError
 from sevenfold.secrets import airflow_passwords
 from sevenfold.settings import settings
 

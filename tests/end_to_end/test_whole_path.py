@@ -13,12 +13,12 @@ import httpx
 import pytest
 from tests.end_to_end.conftest import AS_OF, MODEL, Stack
 
-from sevenfold import release
-from sevenfold.demo import Narrator, origin_run
+from sevenfold.demo.story import Narrator, origin_run
 from sevenfold.environments import ENVIRONMENTS
-from sevenfold.keys import GatewayKeys
-from sevenfold.spec import load_spec
-from sevenfold.verify import verify
+from sevenfold.evidence.verify import verify
+from sevenfold.model.spec import load_spec
+from sevenfold.release import release
+from sevenfold.serving.keys import GatewayKeys
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(900)]
 

@@ -16,10 +16,10 @@ import pytest
 from tests.every_model import every_model
 from tests.gate_case import spoken_of
 
-from sevenfold.policy import load_gate
+from sevenfold.gates.policy import load_gate
+from sevenfold.model.spec import ModelSpec, load_spec
+from sevenfold.model.tasks import Task
 from sevenfold.settings import REPOSITORY
-from sevenfold.spec import ModelSpec, load_spec
-from sevenfold.tasks import Task
 
 GAIN = "log_loss_gain_over_"
 SEARCH = ("trials", "trials_stopped_early", "best_stopping_loss")

@@ -16,7 +16,7 @@ import pytest
 from tests.end_to_end.conftest import free_ports
 from tests.kubernetes.place import Place
 
-from sevenfold.airflow_client import AirflowClient
+from sevenfold.local.airflow_client import AirflowClient
 from sevenfold.secrets import airflow_passwords
 
 ROOT = Path(__file__).resolve().parents[2]

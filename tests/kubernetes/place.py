@@ -12,8 +12,8 @@ import yaml
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.forward import Forward
 
-from sevenfold import images
-from sevenfold.cluster_secret import cluster_secret
+from sevenfold.kubernetes import images
+from sevenfold.kubernetes.cluster_secret import cluster_secret
 
 PORTS = {"database": 5432, "objects": 9000, "mlflow": 5000}
 RESTRICTED = {

@@ -19,18 +19,18 @@ sys.path.insert(0, str(HERE))
 
 from evidence_world import MODEL, World, analysis, candidate  # noqa: E402
 
-from sevenfold import release  # noqa: E402
-from sevenfold.approval import record_approval  # noqa: E402
-from sevenfold.artifacts import open_artifacts  # noqa: E402
-from sevenfold.candidate import Candidate  # noqa: E402
+from sevenfold.candidates.candidate import Candidate  # noqa: E402
 from sevenfold.cluster import Deployment, open_cluster  # noqa: E402
-from sevenfold.conclude import conclude  # noqa: E402
 from sevenfold.environments import before  # noqa: E402
+from sevenfold.evidence.artifacts import open_artifacts  # noqa: E402
+from sevenfold.evidence.store import open_store  # noqa: E402
+from sevenfold.gates.conclude import conclude  # noqa: E402
 from sevenfold.gateway import open_gateway  # noqa: E402
-from sevenfold.going_back import go_back  # noqa: E402
-from sevenfold.reconcile import reconcile  # noqa: E402
+from sevenfold.people.approval import record_approval  # noqa: E402
+from sevenfold.release import release  # noqa: E402
+from sevenfold.release.going_back import go_back  # noqa: E402
+from sevenfold.release.reconcile import reconcile  # noqa: E402
 from sevenfold.settings import settings  # noqa: E402
-from sevenfold.store import open_store  # noqa: E402
 
 HOLD_S = 4.0
 """So long each split is held, for the load to meet it."""

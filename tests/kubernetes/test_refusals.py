@@ -93,7 +93,7 @@ def test_a_pod_that_does_as_it_should(attempt: Trier) -> None:
     code = """
 import os, pathlib, sys
 from sevenfold.settings import settings
-from sevenfold.signing import Keys
+from sevenfold.evidence.signing import Keys
 here = settings()
 assert here.runtime == 'kubernetes' and os.getuid() == 10001, here
 for folder in (here.data, pathlib.Path('/scratch'), pathlib.Path('/dev/shm')):

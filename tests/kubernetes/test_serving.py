@@ -23,8 +23,8 @@ from tests.sevenfold.evidence_world import MODEL
 from tests.sevenfold.serving import tiny
 from tests.toy import MODEL_YAML
 
-from sevenfold.cluster_secret import cluster_secret
-from sevenfold.kubernetes_api import KubernetesApi, Object
+from sevenfold.kubernetes.api import KubernetesApi, Object
+from sevenfold.kubernetes.cluster_secret import cluster_secret
 from sevenfold.settings import REPOSITORY, Settings
 
 KUBERNETES, HERE = REPOSITORY / "include" / "kubernetes", Path(__file__).parent

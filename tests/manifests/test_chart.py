@@ -17,7 +17,7 @@ from tests.manifests.test_reachability import allowed, graph
 from tests.manifests.test_rights import MATRIX
 from tests.pod_security import unrestricted
 
-from sevenfold import images
+from sevenfold.kubernetes import images
 
 CLUSTERS = ("staging-like", "production")
 TASK = f"Pod {NAMESPACE}/task"

@@ -15,7 +15,7 @@ from tests.manifests.test_reachability import ends
 from tests.manifests.test_rights import MATRIX
 
 from sevenfold.gateway.httproute import http_route
-from sevenfold.traffic import Traffic
+from sevenfold.release.traffic import Traffic
 
 PRODUCTION = "sevenfold-production"
 ROUTE = http_route(

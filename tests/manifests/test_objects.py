@@ -26,8 +26,8 @@ from tests.manifests.rendered import (
 )
 from tests.pod_security import unrestricted
 
-from sevenfold.cluster_secret import AIRFLOW, cluster_secret
 from sevenfold.environments import ENVIRONMENTS
+from sevenfold.kubernetes.cluster_secret import AIRFLOW, cluster_secret
 from sevenfold.security import leaks
 
 NAMESPACES = {*(f"sevenfold-{environment}" for environment in ENVIRONMENTS), "sevenfold-airflow"}

@@ -18,7 +18,7 @@ from tests.manifests.test_airflow import settings_of_the_component
 from tests.manifests.test_objects import dangling_of, objects
 
 from sevenfold.environments import ENVIRONMENTS
-from sevenfold.spec import load_spec
+from sevenfold.model.spec import load_spec
 from sevenfold_airflow.pod import PodOperator, PodSettings
 
 DAGS = KUBERNETES.parents[1] / "dags"

@@ -10,7 +10,7 @@ import tests.airflow_home  # noqa: F401  # before anything imports Airflow
 import yaml
 from tests.manifests.rendered import KUBERNETES, OVERLAYS, Resource, of_kind, overlay
 
-from sevenfold.spec import load_spec
+from sevenfold.model.spec import load_spec
 from sevenfold_airflow.rail import go_back, roll_back_dag
 
 DOCS = KUBERNETES.parents[1] / "docs" / "cluster.md"

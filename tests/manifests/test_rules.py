@@ -18,8 +18,8 @@ from tests.sevenfold.serving.local import ONE, Load, local
 
 from sevenfold.cluster import Deployment
 from sevenfold.gateway import Traffic
+from sevenfold.model.spec import load_spec, models
 from sevenfold.serving.metrics import Metrics
-from sevenfold.spec import load_spec, models
 
 SERVING = {"sevenfold-staging", "sevenfold-preproduction", "sevenfold-production"}
 

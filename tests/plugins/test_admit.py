@@ -11,10 +11,10 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from tests.airflow_home import context
 from tests.rail_world import AS_OF, World
 
-from sevenfold.candidate import Candidate
-from sevenfold.promotion import Promotion
-from sevenfold.spec import Resources
-from sevenfold.store import Store
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.evidence.store import Store
+from sevenfold.model.spec import Resources
+from sevenfold.release.promotion import Promotion
 from sevenfold_airflow.admit import AdmitOperator, NotAdmitted, Wish, find_subject, require_activities
 
 

@@ -11,12 +11,12 @@ from airflow.sdk.exceptions import AirflowException
 from tests.airflow_home import context
 from tests.rail_world import AS_OF, World
 
-from sevenfold import approval as approvals
-from sevenfold.analyse import analyse
-from sevenfold.approval import approvals_of
-from sevenfold.candidate import Candidate
-from sevenfold.conclude import conclude
+from sevenfold.candidates.candidate import Candidate
 from sevenfold.environments import before
+from sevenfold.gates.analyse import analyse
+from sevenfold.gates.conclude import conclude
+from sevenfold.people import approval as approvals
+from sevenfold.people.approval import approvals_of
 from sevenfold.settings import Settings
 from sevenfold_airflow.approve import ApproveOperator, evidence_so_far
 
@@ -101,8 +101,8 @@ def test_the_person_sees_when_nobody_asked(world: World, monkeypatch: pytest.Mon
 
 def test_the_person_sees_that_a_bar_was_moved_before_the_candidate_was_made(world: World) -> None:
     """Loosened, committed, trained anew: nobody has to let it through, so whoever approves has to see it."""
-    from sevenfold import release
-    from sevenfold.approval import record_approval
+    from sevenfold.people.approval import record_approval
+    from sevenfold.release import release
 
     champion = world.candidate("champion")
     world.passes(champion, *before("production"))

@@ -11,9 +11,9 @@ from airflow.api_fastapi.core_api.security import requires_access_view
 from fastapi.testclient import TestClient
 from tests.rail_world import AS_OF, World
 
-from sevenfold.analyse import analyse
-from sevenfold.artifacts import open_artifacts
-from sevenfold.promotion import Promotion
+from sevenfold.evidence.artifacts import open_artifacts
+from sevenfold.gates.analyse import analyse
+from sevenfold.release.promotion import Promotion
 from sevenfold_airflow import board_app
 from sevenfold_airflow.links import EvidenceLink, ReportLink
 

@@ -13,8 +13,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from tests.airflow_home import context
 from tests.rail_world import World
 
-from sevenfold.candidate import Candidate
-from sevenfold.promotion import Promotion
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.release.promotion import Promotion
 from sevenfold_airflow.close import CloseOperator, FinishOperator, leave_word
 from sevenfold_airflow.gate import GateSensor
 from sevenfold_airflow.promote import PromoteOperator
@@ -215,7 +215,7 @@ def test_promote_does_not_count_what_an_earlier_run_showed(world: World) -> None
 
 
 def test_promote_counts_the_new_statement_of_an_override(world: World, promotion: Promotion) -> None:
-    from sevenfold.override import request_override
+    from sevenfold.people.override import request_override
 
     world.measure(promotion, 0.9)
     with pytest.raises(AirflowFailException):
@@ -304,8 +304,8 @@ def test_finish_ends_monitoring(world: World) -> None:
 
 
 def on_trial(world: World) -> tuple[Candidate, Promotion]:
-    from sevenfold import release
-    from sevenfold.approval import record_approval
+    from sevenfold.people.approval import record_approval
+    from sevenfold.release import release
 
     candidate = world.candidate()
     world.passes(candidate, "training", "testing", "staging", "preproduction")
@@ -317,7 +317,7 @@ def on_trial(world: World) -> tuple[Candidate, Promotion]:
 
 
 def test_a_candidate_that_fails_live_comes_off_with_the_verdict(world: World) -> None:
-    from sevenfold import release
+    from sevenfold.release import release
 
     _, promotion = on_trial(world)
     world.measure(promotion, 0.9)
@@ -333,7 +333,7 @@ def test_a_gate_that_is_killed_after_its_verdict_has_taken_the_candidate_off(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Verdict, end, candidate off and hold are one transaction: there is no moment between."""
-    from sevenfold import release
+    from sevenfold.release import release
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -350,7 +350,7 @@ def test_a_gate_that_is_killed_after_its_verdict_has_taken_the_candidate_off(
 
 
 def test_one_that_passes_becomes_champion_when_it_is_promoted(world: World) -> None:
-    from sevenfold import release
+    from sevenfold.release import release
 
     candidate, promotion = on_trial(world)
     world.measure(promotion)
@@ -371,7 +371,7 @@ def test_one_that_passes_becomes_champion_when_it_is_promoted(world: World) -> N
 def test_a_second_run_is_not_green_by_what_an_earlier_one_showed(
     world: World, inconclusive: bool, said: type[Exception], ended: tuple[str, str]
 ) -> None:
-    from sevenfold import release
+    from sevenfold.release import release
 
     candidate, promotion = on_trial(world)
     world.passes(candidate, "production")

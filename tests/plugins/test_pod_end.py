@@ -8,7 +8,7 @@ import pytest
 from kubernetes.client import models as k8s  # noqa: TID253
 from tests.plugins.ended_pods import container, pod_that
 
-from sevenfold.pod_end import why_it_ended
+from sevenfold.kubernetes.pod_end import why_it_ended
 
 LAST = "out of rows"
 ENDS = {

@@ -22,8 +22,8 @@ from sevenfold_airflow.promote import PromoteOperator
 
 MEASURE = """
 import sys
-from sevenfold.measurement import Measurement
-from sevenfold.store import open_store
+from sevenfold.gates.measurement import Measurement
+from sevenfold.evidence.store import open_store
 store = open_store()
 promotion = store.promotion(f"toy/testing/{sys.argv[1]}")
 candidate = store.candidate(promotion.candidate)

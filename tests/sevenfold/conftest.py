@@ -11,7 +11,7 @@ from tests.sevenfold import object_storage
 from tests.sevenfold.evidence_world import World
 from tests.sevenfold.postgresql import NoPostgresql, server
 
-from sevenfold.store import open_store, upgrade
+from sevenfold.evidence.store import open_store, upgrade
 
 
 @pytest.fixture(scope="session")

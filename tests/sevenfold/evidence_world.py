@@ -9,20 +9,20 @@ from typing import Any
 
 from sqlalchemy import text
 
-from sevenfold import release
-from sevenfold.analysis import AnalysisRun, MetricResult
-from sevenfold.approval import approvals_of, record_approval
-from sevenfold.candidate import Candidate, hash_of_gates
-from sevenfold.conclude import conclude
+from sevenfold.candidates.candidate import Candidate, hash_of_gates
 from sevenfold.environments import ENVIRONMENTS, before
-from sevenfold.measurement import Measurement
-from sevenfold.override import grant_override, request_override, terms_of
-from sevenfold.people import sign_as
-from sevenfold.promotion import Promotion
-from sevenfold.release_row import ReleaseRow
-from sevenfold.request import Request, find_request, grant, granting, wording
-from sevenfold.store import Store
-from sevenfold.verdict import Verdict
+from sevenfold.evidence.store import Store
+from sevenfold.gates.analysis import AnalysisRun, MetricResult
+from sevenfold.gates.conclude import conclude
+from sevenfold.gates.measurement import Measurement
+from sevenfold.gates.verdict import Verdict
+from sevenfold.people.approval import approvals_of, record_approval
+from sevenfold.people.identity import sign_as
+from sevenfold.people.override import grant_override, request_override, terms_of
+from sevenfold.people.request import Request, find_request, grant, granting, wording
+from sevenfold.release import release
+from sevenfold.release.promotion import Promotion
+from sevenfold.release.release_row import ReleaseRow
 
 MODEL = "coin"
 AS_OF = datetime(2013, 3, 31, tzinfo=UTC)

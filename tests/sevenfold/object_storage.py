@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import httpx
 
-from sevenfold.mirror import free_port
+from sevenfold.trials.mirror import free_port
 
 BUCKET = "artifacts"
 ENOUGH_S = 60

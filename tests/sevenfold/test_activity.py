@@ -12,8 +12,8 @@ import pytest
 
 from sevenfold import activity
 from sevenfold.activity import Activity, run
-from sevenfold.database import StoreUnavailable
-from sevenfold.promotion import UnknownPromotion
+from sevenfold.evidence.database import StoreUnavailable
+from sevenfold.release.promotion import UnknownPromotion
 
 ARGUMENTS = ["--model", "toy", "--environment", "training", "--run", "run-1"]
 

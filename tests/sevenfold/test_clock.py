@@ -9,7 +9,7 @@ import pytest
 from tests.toy import spec_in
 
 from sevenfold.clock import mapped, now
-from sevenfold.spec import load_spec
+from sevenfold.model.spec import load_spec
 
 
 def at(year: int, month: int, day: int, hour: int = 0) -> datetime:

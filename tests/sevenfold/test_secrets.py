@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from tests.sevenfold.evidence_world import public_key
 
-from sevenfold import pseudonyms
-from sevenfold.cluster_secret import cluster_secret
 from sevenfold.errors import SevenfoldError
-from sevenfold.keys import GatewayKeys
-from sevenfold.people import People
+from sevenfold.evidence.signing import BadKey, Keys
+from sevenfold.kubernetes.cluster_secret import cluster_secret
+from sevenfold.people.identity import People
 from sevenfold.secrets import AIRFLOW_USERS, VIEWER, UnsafeSecrets, airflow_passwords, private_folder
-from sevenfold.signing import BadKey, Keys
+from sevenfold.serving import pseudonyms
+from sevenfold.serving.keys import GatewayKeys
 
 
 def test_made_at_first_start_and_kept(tmp_path: Path) -> None:

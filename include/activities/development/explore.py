@@ -8,11 +8,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from sevenfold import page
 from sevenfold.activity import Activity, run
-from sevenfold.beforehand import Beforehand
-from sevenfold.exploration import Exploration, explore
-from sevenfold.rehearsal import rehearse
+from sevenfold.development.beforehand import Beforehand
+from sevenfold.development.exploration import Exploration, explore
+from sevenfold.development.rehearsal import rehearse
+from sevenfold.reports import page
 
 
 def main(activity: Activity) -> None:

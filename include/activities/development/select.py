@@ -9,13 +9,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from sevenfold import page, quality, tracking
 from sevenfold.activity import Activity, run
-from sevenfold.candidate import Candidate
-from sevenfold.comparison import NETWORK, Comparison, compare
-from sevenfold.idea import keep_idea
-from sevenfold.rehearsal import Sample, rehearse
-from sevenfold.windows import Window
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.data.windows import Window
+from sevenfold.development.comparison import NETWORK, Comparison, compare
+from sevenfold.development.idea import keep_idea
+from sevenfold.development.rehearsal import Sample, rehearse
+from sevenfold.measures import quality
+from sevenfold.reports import page
+from sevenfold.training import tracking
 
 
 def main(activity: Activity) -> None:

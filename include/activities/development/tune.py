@@ -10,11 +10,11 @@ import tempfile
 from pathlib import Path
 
 from sevenfold.activity import Activity, run
-from sevenfold.beforehand import claim
-from sevenfold.idea import keep_idea
-from sevenfold.learning import learn
-from sevenfold.rehearsal import SEARCH, rehearse
+from sevenfold.development.beforehand import claim
+from sevenfold.development.idea import keep_idea
+from sevenfold.development.rehearsal import SEARCH, rehearse
 from sevenfold.search import Budget, Problem, Space, carry_out
+from sevenfold.training.learning import learn
 
 
 def main(activity: Activity) -> None:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sevenfold import evaluation, page, plots, quality, suite
 from sevenfold.activity import Activity, run
-from sevenfold.artefact import Scorer
-from sevenfold.evaluation import Floats, Interval
-from sevenfold.quality import Rows
-from sevenfold.rehearsal import rehearse
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.development.rehearsal import rehearse
+from sevenfold.measures import evaluation, quality
+from sevenfold.measures.evaluation import Floats, Interval
+from sevenfold.measures.quality import Rows
+from sevenfold.model import suite
+from sevenfold.reports import page, plots
 
 
 def main(activity: Activity) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sevenfold import lineage, page
 from sevenfold.activity import Activity, run
-from sevenfold.snapshot import snapshot
-from sevenfold.windows import rehearsal
+from sevenfold.candidates import lineage
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import rehearsal
+from sevenfold.reports import page
 
 
 def main(activity: Activity) -> None:

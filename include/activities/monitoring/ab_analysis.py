@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from sevenfold import arms, plots, release
 from sevenfold.activity import Activity, run
-from sevenfold.arms import Comparison
-from sevenfold.candidate import Candidate
-from sevenfold.measurement import Measurement
-from sevenfold.watch import CHALLENGER, CHAMPION, SHADOW, Watch
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.gates.measurement import Measurement
+from sevenfold.measures import arms
+from sevenfold.measures.arms import Comparison
+from sevenfold.monitoring.watch import CHALLENGER, CHAMPION, SHADOW, Watch
+from sevenfold.release import release
+from sevenfold.reports import plots
 
 COLUMNS = ("request", "row", "prediction")
 

@@ -7,10 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from sevenfold import page, release
 from sevenfold.activity import Activity, run
-from sevenfold.measurement import Measurement
-from sevenfold.weeks import of_key
+from sevenfold.data.weeks import of_key
+from sevenfold.gates.measurement import Measurement
+from sevenfold.release import release
+from sevenfold.reports import page
 
 INPUTS_AND_SERVICE = {
     "score_psi": "score's PSI of its limit",

@@ -12,17 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sevenfold import drift, plots
 from sevenfold.activity import Activity, run
-from sevenfold.artefact import Scorer
-from sevenfold.candidate import Candidate
-from sevenfold.drift import SCORE, Reference, Shift
-from sevenfold.predictions import values
-from sevenfold.pseudonyms import Pseudonyms
-from sevenfold.snapshot import snapshot
-from sevenfold.spec import ModelSpec
-from sevenfold.watch import Watch
-from sevenfold.weeks import Week, within
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.data.predictions import values
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.weeks import Week, within
+from sevenfold.model.spec import ModelSpec
+from sevenfold.monitoring import drift
+from sevenfold.monitoring.drift import SCORE, Reference, Shift
+from sevenfold.monitoring.watch import Watch
+from sevenfold.reports import plots
+from sevenfold.serving.pseudonyms import Pseudonyms
 
 TOP = 5
 """Features named in measurements; all are in the plot and the report."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sevenfold import joined
 from sevenfold.activity import Activity, run
+from sevenfold.data.weeks import within
+from sevenfold.monitoring import joined
+from sevenfold.monitoring.watch import Watch
 from sevenfold.security.privacy import expire
-from sevenfold.watch import Watch
-from sevenfold.weeks import within
 
 
 def main(activity: Activity) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sevenfold import plots
 from sevenfold.activity import Activity, run
-from sevenfold.answers import AccessLog, count
-from sevenfold.evaluation import Interval
-from sevenfold.watch import Watch
-from sevenfold.weekly import WeekReading, by_week
-from sevenfold.weeks import LENGTH, complete, midnight, within
+from sevenfold.data.weeks import LENGTH, complete, midnight, within
+from sevenfold.measures.evaluation import Interval
+from sevenfold.monitoring.answers import AccessLog, count
+from sevenfold.monitoring.watch import Watch
+from sevenfold.monitoring.weekly import WeekReading, by_week
+from sevenfold.reports import plots
 
 COLUMNS = ("wall", "prediction", "row", "service_us")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from sevenfold.activity import Activity, run
-from sevenfold.alarm import Judgement, WeekSeen, judge
-from sevenfold.candidate import Candidate
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.data.weeks import of_key
 from sevenfold.errors import SevenfoldError
-from sevenfold.measurement import Measurement
-from sevenfold.store import Store
-from sevenfold.watch import Watch
-from sevenfold.weeks import of_key
+from sevenfold.evidence.store import Store
+from sevenfold.gates.measurement import Measurement
+from sevenfold.monitoring.alarm import Judgement, WeekSeen, judge
+from sevenfold.monitoring.watch import Watch
 
 HARMFUL, HARMLESS = "harmful_drift", "harmless_drift"
 """Kinds of alerts: the first one, open, starts training; the second is recorded as dismissed."""

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from sevenfold import fairness, plots
 from sevenfold.activity import Activity, run
-from sevenfold.artefact import Scorer
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import windows
 from sevenfold.errors import SevenfoldError
-from sevenfold.fairness import Change, Gap
-from sevenfold.snapshot import snapshot
-from sevenfold.tasks import Task
-from sevenfold.windows import windows
+from sevenfold.measures import fairness
+from sevenfold.measures.fairness import Change, Gap
+from sevenfold.model.tasks import Task
+from sevenfold.reports import plots
 
 Columns = Any
 

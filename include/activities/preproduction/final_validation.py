@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sevenfold import plots, quality
 from sevenfold.activity import Activity, run
-from sevenfold.artefact import Scorer
-from sevenfold.evaluation import Floats
-from sevenfold.quality import Rows
-from sevenfold.snapshot import snapshot
-from sevenfold.windows import windows
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import windows
+from sevenfold.measures import quality
+from sevenfold.measures.evaluation import Floats
+from sevenfold.measures.quality import Rows
+from sevenfold.reports import plots
 
 
 def main(activity: Activity) -> None:

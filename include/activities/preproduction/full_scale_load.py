@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 
 from sevenfold.activity import Activity, run
-from sevenfold.canary import smallest_sample
 from sevenfold.load import LoadResult, Schedule, carried, generate, knee
 from sevenfold.load.replay import MIX, replayed
 from sevenfold.load.report import load_page
-from sevenfold.trial import on_trial
+from sevenfold.release.canary import smallest_sample
+from sevenfold.trials.trial import on_trial
 
 SLOT = "shadow-load"
 TIMES = 2.0

@@ -16,20 +16,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sevenfold import page
 from sevenfold.activity import Activity, run
-from sevenfold.answers import AccessLog, Answer
-from sevenfold.canary import smallest_sample, steps_of
 from sevenfold.cluster import Deployed, open_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway import Gateway
-from sevenfold.keys import GatewayKeys
 from sevenfold.load import LoadResult, Schedule, generate
 from sevenfold.load.replay import MIX, replayed
-from sevenfold.mirror import free_port, own_gateway
+from sevenfold.monitoring.answers import AccessLog, Answer
+from sevenfold.release.canary import smallest_sample, steps_of
+from sevenfold.release.traffic import Traffic
+from sevenfold.reports import page
+from sevenfold.serving.keys import GatewayKeys
 from sevenfold.settings import Settings
-from sevenfold.traffic import Traffic
-from sevenfold.trial import on_trial
+from sevenfold.trials.mirror import free_port, own_gateway
+from sevenfold.trials.trial import on_trial
 
 SLOT, BEFORE_SLOT = "shadow-drill", "shadow-drill-before"
 BEFORE = "before"

@@ -10,17 +10,18 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
-from sevenfold import joined, page
 from sevenfold.activity import Activity, run
-from sevenfold.asking import bodies
+from sevenfold.data.snapshot import snapshot
 from sevenfold.environments import before
-from sevenfold.evidence import lacking
-from sevenfold.keys import GatewayKeys
+from sevenfold.evidence.passing import lacking
+from sevenfold.monitoring import joined
+from sevenfold.reports import page
 from sevenfold.security import access, dependencies, leaks, modelfile, privacy
 from sevenfold.security.check import Check
+from sevenfold.serving.keys import GatewayKeys
 from sevenfold.settings import REPOSITORY
-from sevenfold.snapshot import snapshot
-from sevenfold.trial import on_trial
+from sevenfold.trials.asking import bodies
+from sevenfold.trials.trial import on_trial
 
 SLOT = "shadow-security"
 LOCK = REPOSITORY / "requirements.lock"

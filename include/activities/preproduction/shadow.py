@@ -15,19 +15,21 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sevenfold import clock, plots, release
+from sevenfold import clock
 from sevenfold.activity import Activity, run
-from sevenfold.alarm import load_rule
-from sevenfold.answers import AccessLog
-from sevenfold.asking import ask, bring_labels
-from sevenfold.candidate import Candidate
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.data.snapshot import Snapshot, snapshot
+from sevenfold.data.windows import Window
 from sevenfold.gateway import open_gateway
-from sevenfold.reconcile import reconcile
+from sevenfold.measures.shadow import Losses, Pairs, losses, pair
+from sevenfold.monitoring.alarm import load_rule
+from sevenfold.monitoring.answers import AccessLog
+from sevenfold.release import release
+from sevenfold.release.reconcile import reconcile
+from sevenfold.reports import plots
 from sevenfold.serving import log
-from sevenfold.shadow import Losses, Pairs, losses, pair
-from sevenfold.snapshot import Snapshot, snapshot
-from sevenfold.trial import Target, claim_slot, on_trial, public
-from sevenfold.windows import Window
+from sevenfold.trials.asking import ask, bring_labels
+from sevenfold.trials.trial import Target, claim_slot, on_trial, public
 
 DAYS = 10
 """Days with final labels that the comparison of losses should have."""

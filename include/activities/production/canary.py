@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sevenfold import clock, release
+from sevenfold import clock
 from sevenfold.activity import Activity, run
-from sevenfold.answers import AccessLog, count
-from sevenfold.canary import key, measure_arms, measure_rate, metrics, steps_of, verdict_so_far
-from sevenfold.flow import Flow, TrafficOver, flow
+from sevenfold.demo.flow import Flow, TrafficOver, flow
 from sevenfold.gateway import open_gateway
-from sevenfold.reconcile import reconcile
-from sevenfold.rollout import Arm, Outcome, Step, resume, roll_out
-from sevenfold.trial import ends_in_order, require_gateway
-from sevenfold.wrong import Cohort, wrong_decisions
+from sevenfold.measures.wrong import Cohort, wrong_decisions
+from sevenfold.monitoring.answers import AccessLog, count
+from sevenfold.release import release
+from sevenfold.release.canary import key, measure_arms, measure_rate, metrics, steps_of, verdict_so_far
+from sevenfold.release.reconcile import reconcile
+from sevenfold.release.rollout import Arm, Outcome, Step, resume, roll_out
+from sevenfold.trials.trial import ends_in_order, require_gateway
 
 LONGEST_S = 60.0
 """The interval grows with the time that a step has lasted, up to this: a canary may go on for days."""

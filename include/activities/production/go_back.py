@@ -14,9 +14,9 @@ import psutil  # type: ignore[import-untyped]
 
 from sevenfold.cluster import open_cluster
 from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
-from sevenfold.going_back import go_back, tidy
-from sevenfold.spec import load_spec
-from sevenfold.store import open_store
+from sevenfold.evidence.store import open_store
+from sevenfold.model.spec import load_spec
+from sevenfold.release.going_back import go_back, tidy
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,21 +1,22 @@
 """Takes a candidate off live traffic, at once: the release row first, the router next, its replicas last.
 
 A candidate that its gate did not pass is off the release row with the verdict, and one that was proven bad
-leaves a hold there (see sevenfold.conclude): should this task be killed or marked as done, the router follows
-a moment later all the same. It hurries that, does the same where a task before the gate has failed, and ends
-the replicas. Done twice it changes nothing. (A champion is taken back by a person: see dags/roll_back.py.)
+leaves a hold there (see sevenfold.gates.conclude): should this task be killed or marked as done, the router
+follows a moment later all the same. It hurries that, does the same where a task before the gate has failed,
+and ends the replicas. Done twice it changes nothing. (A champion is taken back by a person: see
+dags/roll_back.py.)
 """
 
 from __future__ import annotations
 
-from sevenfold import release
 from sevenfold.activity import Activity, run
 from sevenfold.cluster import open_cluster
 from sevenfold.errors import SevenfoldError
+from sevenfold.gates.verdict import Verdict
 from sevenfold.gateway import open_gateway
-from sevenfold.reconcile import reconcile
+from sevenfold.release import release
+from sevenfold.release.reconcile import reconcile
 from sevenfold.serving.admission import LIVE
-from sevenfold.verdict import Verdict
 
 BY = "roll_back"
 

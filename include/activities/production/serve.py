@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sevenfold.activity import Activity, run
-from sevenfold.artefact import Scorer
-from sevenfold.asking import bodies
+from sevenfold.candidates.artefact import Scorer
 from sevenfold.cluster import Deployment, open_cluster
+from sevenfold.data.predictions import apart
+from sevenfold.data.snapshot import snapshot
 from sevenfold.errors import SevenfoldError
-from sevenfold.predictions import apart
-from sevenfold.snapshot import snapshot
-from sevenfold.trial import Target, claim_slot, direct, require_gateway
+from sevenfold.trials.asking import bodies
+from sevenfold.trials.trial import Target, claim_slot, direct, require_gateway
 
 GOLDEN_ROWS = 400
 TOLERANCE = 1e-5

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sevenfold import page
 from sevenfold.activity import Activity, run
-from sevenfold.error_budget import LATELY, WINDOW, Budget, budgets, callers_answers
+from sevenfold.gates.rules import words
 from sevenfold.gateway import open_gateway
-from sevenfold.rules import words
+from sevenfold.monitoring.error_budget import LATELY, WINDOW, Budget, budgets, callers_answers
+from sevenfold.reports import page
 
 
 def main(activity: Activity) -> None:

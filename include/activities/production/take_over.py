@@ -6,13 +6,13 @@ deployed without traffic, so that a roll-back takes no start; whoever served bef
 
 from __future__ import annotations
 
-from sevenfold import release
 from sevenfold.activity import Activity, run
 from sevenfold.cluster import open_cluster
 from sevenfold.gateway import open_gateway
-from sevenfold.going_back import tidy
-from sevenfold.reconcile import reconcile
-from sevenfold.trial import require_gateway
+from sevenfold.release import release
+from sevenfold.release.going_back import tidy
+from sevenfold.release.reconcile import reconcile
+from sevenfold.trials.trial import require_gateway
 
 
 def main(activity: Activity) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from sevenfold.activity import Activity, run
-from sevenfold.canary import key, measure_arms, metrics, steps_of, verdict_so_far
+from sevenfold.gates.planner import least_requests
 from sevenfold.load import Kind, LoadResult, Schedule, generate
 from sevenfold.load.replay import replayed
-from sevenfold.planner import least_requests
-from sevenfold.rollout import Arm, Outcome, Step, roll_out
-from sevenfold.trial import Target, on_trial
+from sevenfold.release.canary import key, measure_arms, metrics, steps_of, verdict_so_far
+from sevenfold.release.rollout import Arm, Outcome, Step, roll_out
+from sevenfold.trials.trial import Target, on_trial
 
 RATE = 3.0
 """Times the SLA's rate, for both sides together; a candidate alone gets `ALONE_RATE` times it."""

@@ -19,18 +19,19 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sevenfold import alarm, page
 from sevenfold.activity import Activity, run
-from sevenfold.artefact import Scorer
-from sevenfold.asking import MINUTE, ask, bring_labels
-from sevenfold.player.batches import moments
-from sevenfold.predictions import values
-from sevenfold.pseudonyms import Pseudonyms, pseudonyms
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.predictions import values
+from sevenfold.data.snapshot import snapshot
+from sevenfold.demo.player.batches import moments
+from sevenfold.model.spec import ModelSpec
+from sevenfold.monitoring import alarm
+from sevenfold.reports import page
 from sevenfold.serving.protocol import Signature, parse_request
-from sevenfold.snapshot import snapshot
-from sevenfold.spec import ModelSpec
-from sevenfold.trace import Trace, newest_day
-from sevenfold.trial import on_trial
+from sevenfold.serving.pseudonyms import Pseudonyms, pseudonyms
+from sevenfold.trials.asking import MINUTE, ask, bring_labels
+from sevenfold.trials.trace import Trace, newest_day
+from sevenfold.trials.trial import on_trial
 
 SLOT = "staging"
 

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from sevenfold import alarm, evaluation, page, weekly
 from sevenfold.activity import Activity, run
-from sevenfold.artefact import Scorer
-from sevenfold.asking import ask, bring_labels
-from sevenfold.rules import words
-from sevenfold.snapshot import Snapshot, snapshot
-from sevenfold.trace import Trace, Window, newest_day
-from sevenfold.trial import on_trial
-from sevenfold.weeks import Week
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.snapshot import Snapshot, snapshot
+from sevenfold.data.weeks import Week
+from sevenfold.gates.rules import words
+from sevenfold.measures import evaluation
+from sevenfold.monitoring import alarm, weekly
+from sevenfold.reports import page
+from sevenfold.trials.asking import ask, bring_labels
+from sevenfold.trials.trace import Trace, Window, newest_day
+from sevenfold.trials.trial import on_trial
 
 SLOT = "staging"
 Numbers = Mapping[str, float]

@@ -17,22 +17,22 @@ from pathlib import Path
 
 import httpx
 
-from sevenfold import page
 from sevenfold.activity import Activity, run
-from sevenfold.airflow_client import AirflowClient, AirflowError
-from sevenfold.asking import bodies
+from sevenfold.data.snapshot import snapshot
 from sevenfold.errors import SevenfoldError
-from sevenfold.lone_server import LoneServer, server_of, started
-from sevenfold.mirror import Mirror, free_port
-from sevenfold.mlflow_aliases import CANDIDATE, MlflowAliases
-from sevenfold.outage import EvidenceDatabase, Service, over_wire
-from sevenfold.release_row import ReleaseRow
+from sevenfold.evidence.store import Store, open_store
+from sevenfold.local.airflow_client import AirflowClient, AirflowError
+from sevenfold.release.mlflow_aliases import CANDIDATE, MlflowAliases
+from sevenfold.release.release_row import ReleaseRow
+from sevenfold.release.traffic import Traffic
+from sevenfold.reports import page
 from sevenfold.secrets import VIEWER, airflow_passwords
 from sevenfold.settings import REPOSITORY
-from sevenfold.snapshot import snapshot
-from sevenfold.store import Store, open_store
-from sevenfold.traffic import Traffic
-from sevenfold.trial import require_gateway
+from sevenfold.trials.asking import bodies
+from sevenfold.trials.lone_server import LoneServer, server_of, started
+from sevenfold.trials.mirror import Mirror, free_port
+from sevenfold.trials.outage import EvidenceDatabase, Service, over_wire
+from sevenfold.trials.trial import require_gateway
 
 UP, DOWN = "up", "down"
 LONGEST = 400

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from sevenfold.activity import Activity, run
-from sevenfold.canary import smallest_sample
+from sevenfold.gates.rules.latency_pairs import paired_runs
 from sevenfold.load import LoadResult, Schedule, Step, carried, generate, knee
 from sevenfold.load.replay import MIX, replayed
 from sevenfold.load.report import load_page
-from sevenfold.rules.latency_pairs import paired_runs
-from sevenfold.trial import on_trial
+from sevenfold.release.canary import smallest_sample
+from sevenfold.trials.trial import on_trial
 
 WARM_UP_S = 1.0
 PROMISED_REQUESTS, PROMISED_S = 1000, (3.0, 20.0)

@@ -22,22 +22,23 @@ import psutil
 import pyarrow as pa
 
 from activities.monitoring import drift, feedback, monitor, retraining_trigger
-from sevenfold import alarm, page, service_alarm
 from sevenfold.activity import Activity, run
-from sevenfold.artefact import Scorer
+from sevenfold.candidates.artefact import Scorer
 from sevenfold.cluster import Endpoint
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.weeks import complete
+from sevenfold.demo.player import batches
+from sevenfold.demo.player.client import Connection
 from sevenfold.errors import SevenfoldError
+from sevenfold.evidence.records import Alert
 from sevenfold.gateway.envoy import soon
-from sevenfold.mirror import Fault, Mirror, faulty, post, serving
-from sevenfold.player import batches
-from sevenfold.player.client import Connection
-from sevenfold.records import Alert
+from sevenfold.model.tasks import Task
+from sevenfold.monitoring import alarm, service_alarm
+from sevenfold.monitoring.watch import Watch
+from sevenfold.monitoring.watchman import Watchman
+from sevenfold.reports import page
 from sevenfold.serving.app import ServingApp
-from sevenfold.snapshot import snapshot
-from sevenfold.tasks import Task
-from sevenfold.watch import Watch
-from sevenfold.watchman import Watchman
-from sevenfold.weeks import complete
+from sevenfold.trials.mirror import Fault, Mirror, faulty, post, serving
 
 MOST_ROWS = 100_000
 """Of all weeks together: what drift is does not change with more. Up to there all rows come, as in the

@@ -10,17 +10,19 @@ from typing import Any
 import httpx
 import numpy as np
 
-from sevenfold import attack, evaluation, page, plots, quality
 from sevenfold.activity import Activity, run
-from sevenfold.artefact import Scorer
-from sevenfold.attack import Losses, Surface
-from sevenfold.conformance import Check
-from sevenfold.edge_cases import EdgeCases
-from sevenfold.evaluation import Interval
-from sevenfold.lone_server import server_of, started
-from sevenfold.quality import Rows
-from sevenfold.snapshot import snapshot
-from sevenfold.windows import windows
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import windows
+from sevenfold.measures import evaluation, quality
+from sevenfold.measures.evaluation import Interval
+from sevenfold.measures.quality import Rows
+from sevenfold.reports import page, plots
+from sevenfold.trials import attack
+from sevenfold.trials.attack import Losses, Surface
+from sevenfold.trials.conformance import Check
+from sevenfold.trials.edge_cases import EdgeCases
+from sevenfold.trials.lone_server import server_of, started
 
 BUDGETS = (0.02, 0.05, 0.1, 0.2, 0.4)
 """How far every number may be moved, in standard deviations of its column."""

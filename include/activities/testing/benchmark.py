@@ -8,17 +8,18 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sevenfold import evaluation, page, plots, quality
 from sevenfold.activity import Activity, run
-from sevenfold.artefact import Scorer
-from sevenfold.baselines import baselines as simple_models
-from sevenfold.candidate import Candidate
-from sevenfold.evaluation import Floats, Interval
-from sevenfold.quality import Rows
-from sevenfold.snapshot import Snapshot, snapshot
-from sevenfold.tabular import Encoder
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.data.snapshot import Snapshot, snapshot
+from sevenfold.data.tabular import Encoder
+from sevenfold.data.windows import Windows, of_candidate, windows
+from sevenfold.measures import evaluation, quality
+from sevenfold.measures.evaluation import Floats, Interval
+from sevenfold.measures.quality import Rows
+from sevenfold.reports import page, plots
 from sevenfold.training import Examples
-from sevenfold.windows import Windows, of_candidate, windows
+from sevenfold.training.baselines import baselines as simple_models
 
 SAMPLE = 40_000
 """Rows that simple models learn from, evenly of all days: here they are a floor that is cheap to have;

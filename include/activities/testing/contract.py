@@ -11,14 +11,14 @@ from pathlib import Path
 
 import httpx
 
-from sevenfold import page
 from sevenfold.activity import Activity, run
-from sevenfold.artefact import Scorer
-from sevenfold.conformance import Check, Conformance
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import windows
 from sevenfold.errors import SevenfoldError
-from sevenfold.lone_server import server_of, started
-from sevenfold.snapshot import snapshot
-from sevenfold.windows import windows
+from sevenfold.reports import page
+from sevenfold.trials.conformance import Check, Conformance
+from sevenfold.trials.lone_server import server_of, started
 
 GOLDEN_ROWS = 32
 CASES = 3

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sevenfold import asking, page
 from sevenfold.activity import Activity, run
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import windows
 from sevenfold.errors import SevenfoldError
-from sevenfold.lone_server import LoneServer, server_of, started
-from sevenfold.rules.bounds import of_quantile
-from sevenfold.snapshot import snapshot
-from sevenfold.windows import windows
+from sevenfold.gates.rules.bounds import of_quantile
+from sevenfold.reports import page
+from sevenfold.trials import asking
+from sevenfold.trials.lone_server import LoneServer, server_of, started
 
 BATCHES = (1, 64)
 """Rows of a request: one caller's question, and a full one of the player's."""

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from sevenfold import data_quality, page
 from sevenfold.activity import Activity, run
-from sevenfold.data_quality import KINDS, Finding, Findings
-from sevenfold.leakage import Association, associations
-from sevenfold.snapshot import Snapshot, snapshot
-from sevenfold.windows import Window, windows
+from sevenfold.data import data_quality
+from sevenfold.data.data_quality import KINDS, Finding, Findings
+from sevenfold.data.snapshot import Snapshot, snapshot
+from sevenfold.data.windows import Window, windows
+from sevenfold.development.leakage import Association, associations
+from sevenfold.reports import page
 
 STRONGEST = 5
 """Columns whose association with the label is measured; the report has all."""

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from sevenfold import quality
 from sevenfold.activity import Activity, run
-from sevenfold.artefact import Scorer
-from sevenfold.evaluation import Floats
-from sevenfold.quality import Rows
-from sevenfold.snapshot import snapshot
-from sevenfold.suite import read, run_suite, table
-from sevenfold.windows import windows
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import windows
+from sevenfold.measures import quality
+from sevenfold.measures.evaluation import Floats
+from sevenfold.measures.quality import Rows
+from sevenfold.model.suite import read, run_suite, table
 
 SMALLEST_SLICE = 500
 """Rows below which a slice is not measured."""

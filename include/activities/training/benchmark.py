@@ -6,15 +6,16 @@ import tempfile
 from pathlib import Path
 
 from activities.training.train import windows_of
-from sevenfold import evaluation, page, plots, quality
 from sevenfold.activity import Activity, run
-from sevenfold.artefact import Scorer
-from sevenfold.baselines import baselines
-from sevenfold.evaluation import Floats, Interval
-from sevenfold.quality import Rows
-from sevenfold.snapshot import snapshot
-from sevenfold.tasks import Task
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.snapshot import snapshot
+from sevenfold.measures import evaluation, quality
+from sevenfold.measures.evaluation import Floats, Interval
+from sevenfold.measures.quality import Rows
+from sevenfold.model.tasks import Task
+from sevenfold.reports import page, plots
 from sevenfold.training import Examples
+from sevenfold.training.baselines import baselines
 
 
 def main(activity: Activity) -> None:

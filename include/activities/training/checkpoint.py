@@ -13,15 +13,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sevenfold import page, tracking
 from sevenfold.activity import Activity, run
-from sevenfold.candidate import Candidate
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import of_candidate
 from sevenfold.errors import SevenfoldError
-from sevenfold.snapshot import snapshot
-from sevenfold.tracking import Record
+from sevenfold.reports import page
+from sevenfold.training import tracking
 from sevenfold.training.drill import CHECKPOINT_STEPS, DrillFailed, drill_job, kill_at, steps_of
 from sevenfold.training.job import Job
-from sevenfold.windows import of_candidate
+from sevenfold.training.tracking import Record
 
 ATTEMPTS = 3
 EARLIEST, LATEST = 0.05, 0.75

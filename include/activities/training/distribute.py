@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from sevenfold import page
 from sevenfold.activity import Activity, run
-from sevenfold.snapshot import snapshot
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import of_candidate
+from sevenfold.reports import page
 from sevenfold.training.drill import drill_job
 from sevenfold.training.examples import Examples
 from sevenfold.training.launch import Launch
 from sevenfold.training.record import Fitted
-from sevenfold.windows import of_candidate
 
 PROCESSES = 2
 

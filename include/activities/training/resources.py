@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sevenfold import page, plots, tracking
 from sevenfold.activity import Activity, run
 from sevenfold.errors import SevenfoldError
-from sevenfold.tracking import Reading
+from sevenfold.reports import page, plots
+from sevenfold.training import tracking
 from sevenfold.training.bottleneck import Bottleneck, Used, bottleneck
 from sevenfold.training.monitor import CPU, GPU_MEMORY, GPU_USE, MEMORY, ROWS, WAITING
+from sevenfold.training.tracking import Reading
 
 PREFIXES = ("system/", "throughput/")
 MIB = 2**20

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from activities.training.train import chosen, idea, seed_of, windows_of
 from sevenfold.activity import Activity, run
-from sevenfold.sample import sample
+from sevenfold.data.sample import sample
+from sevenfold.data.snapshot import snapshot
 from sevenfold.search import Budget, Problem, Space, carry_out
-from sevenfold.snapshot import snapshot
 
 
 def main(activity: Activity) -> None:

@@ -8,22 +8,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sevenfold import artefact, lineage, plots, quality, search, tracking, training
+from sevenfold import search, training
 from sevenfold.activity import Activity, run
-from sevenfold.beforehand import claim
-from sevenfold.bundle import bundle
-from sevenfold.candidate import Candidate
+from sevenfold.candidates import artefact, lineage
+from sevenfold.candidates.bundle import bundle
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.data.snapshot import Snapshot, snapshot
+from sevenfold.data.windows import Windows, windows
+from sevenfold.development.beforehand import claim
 from sevenfold.errors import SevenfoldError
-from sevenfold.evaluation import Interval
-from sevenfold.learning import Learned, learn, learn_from_files
-from sevenfold.quality import Rows
-from sevenfold.snapshot import Snapshot, snapshot
-from sevenfold.training import CannotLearn, Epoch, Examples, TrainingSettings
+from sevenfold.measures import quality
+from sevenfold.measures.evaluation import Interval
+from sevenfold.measures.quality import Rows
+from sevenfold.reports import plots
+from sevenfold.training import CannotLearn, Epoch, Examples, TrainingSettings, tracking
 from sevenfold.training.launch import Launch
+from sevenfold.training.learning import Learned, learn, learn_from_files
 from sevenfold.training.memory import parts_for
 from sevenfold.training.monitor import Monitor, watching
 from sevenfold.training.record import Progress
-from sevenfold.windows import Windows, windows
 
 
 def main(activity: Activity) -> None:

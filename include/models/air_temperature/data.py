@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv
 
+from sevenfold.data.history import Floats, History, Times
 from sevenfold.errors import SevenfoldError
-from sevenfold.history import Floats, History, Times
 
 AHEAD = np.timedelta64(6, "h")
 """So far ahead the temperature is asked for."""

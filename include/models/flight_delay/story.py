@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from sevenfold.demo import Narrator, StoryStopped, origin_run
-from sevenfold.promotion import Promotion
-from sevenfold.records import Alert
+from sevenfold.demo.story import Narrator, StoryStopped, origin_run
+from sevenfold.evidence.records import Alert
+from sevenfold.release.promotion import Promotion
 
 WEEK = timedelta(days=7)
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sevenfold.autoscaling import Scale, scale_of
 from sevenfold.cluster import Deployed, Deployment, DeploymentFailed, Endpoint, Replica, manifests, the_one
 from sevenfold.cluster.manifests import (
     CANDIDATE,
@@ -29,12 +28,13 @@ from sevenfold.cluster.manifests import (
 )
 from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
 from sevenfold.gateway.httproute import PORT, service
-from sevenfold.images import references
-from sevenfold.kubernetes_api import Changed, KubernetesApi, Object
-from sevenfold.pod_end import why_it_ended
+from sevenfold.kubernetes.api import Changed, KubernetesApi, Object
+from sevenfold.kubernetes.images import references
+from sevenfold.kubernetes.pod_end import why_it_ended
+from sevenfold.model.spec import load_spec
+from sevenfold.release.autoscaling import Scale, scale_of
 from sevenfold.serving.admission import LIVE, Evidence, arm, require_admission
 from sevenfold.settings import Settings
-from sevenfold.spec import load_spec
 
 SERVING = ("staging", "preproduction", "production")
 PARTS = ("gateway", "reconciler", "watchman")
@@ -317,8 +317,8 @@ class KubernetesCluster:
 
 def kubernetes_cluster(settings: Settings, *, hurry: bool = False) -> KubernetesCluster:
     """The cluster of these settings; a deployment is ready when the gateways know it (see open_gateway)."""
+    from sevenfold.evidence.store import open_store
     from sevenfold.gateway.remote import RemoteGateway
-    from sevenfold.store import open_store
 
     api = KubernetesApi(settings)
 

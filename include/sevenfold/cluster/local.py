@@ -29,10 +29,10 @@ from sevenfold.cluster import (
 )
 from sevenfold.cluster.targets import write_targets
 from sevenfold.errors import NO_RETRY_HELPS
+from sevenfold.local.supervision import Program, ProgramStatus, Supervisor, UnknownProgram
 from sevenfold.secrets import private_folder, write_private
 from sevenfold.serving.admission import LIVE, Evidence, arm, require_admission
 from sevenfold.settings import REPOSITORY, Settings, settings
-from sevenfold.supervision import Program, ProgramStatus, Supervisor, UnknownProgram
 
 PORTS = (20_000, 32_000)
 """Below the ports that systems give to outgoing connections (32,768 and up): those may be taken any time."""
@@ -279,8 +279,8 @@ class LocalCluster:
 
 def local_cluster() -> LocalCluster:
     """The cluster of this machine's settings, whose changes the gateway is told."""
+    from sevenfold.evidence.store import open_store
     from sevenfold.gateway import local_gateway
-    from sevenfold.store import open_store
 
     here = settings()
     supervisor = Supervisor(here.home)

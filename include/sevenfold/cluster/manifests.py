@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sevenfold import pseudonyms
-from sevenfold.autoscaling import CALM_S, Scale
 from sevenfold.cluster import Deployment
-from sevenfold.cluster_secret import NAME as FILES
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway.httproute import PORT
+from sevenfold.kubernetes.cluster_secret import NAME as FILES
+from sevenfold.model.spec import Resources
+from sevenfold.release.autoscaling import CALM_S, Scale
+from sevenfold.serving import pseudonyms
 from sevenfold.serving.admission import ENVIRONMENT_OF, LIVE, arm
 from sevenfold.settings import Settings
-from sevenfold.spec import Resources
 
 Resource = dict[str, Any]
 
@@ -208,7 +208,7 @@ def disruption_budget(owner: Resource) -> Resource:
 
 
 def autoscaler(owner: Resource, scale: Scale, in_flight: bool) -> Resource:
-    """The HPA: model.yaml's numbers mean the same here and on a laptop (see sevenfold.autoscaling).
+    """The HPA: model.yaml's numbers mean the same here and on a laptop (see sevenfold.release.autoscaling).
 
     Args:
         owner: the Deployment.

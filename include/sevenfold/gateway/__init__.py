@@ -7,10 +7,10 @@ waits by `remote` until all of them serve it.
 """
 
 from sevenfold.gateway.local import Gateway, GatewayRefused, StaleTraffic, local_gateway
-from sevenfold.keys import GatewayKeys
-from sevenfold.reconcile import Router
+from sevenfold.release.reconcile import Router
+from sevenfold.release.traffic import Traffic
+from sevenfold.serving.keys import GatewayKeys
 from sevenfold.settings import settings
-from sevenfold.traffic import Traffic
 
 __all__ = ["Gateway", "GatewayRefused", "StaleTraffic", "Traffic", "local_gateway", "open_gateway"]
 
@@ -25,7 +25,7 @@ def open_gateway(environment: str = "production", *, hurry: bool = False) -> Rou
         return local_gateway()
     from sevenfold.gateway.gateway_api import ENVIRONMENT, RouteGateway
     from sevenfold.gateway.remote import RemoteGateway
-    from sevenfold.kubernetes_api import KubernetesApi
+    from sevenfold.kubernetes.api import KubernetesApi
 
     if here.gateway_api and environment == ENVIRONMENT:
         return RouteGateway(here, KubernetesApi(here), GatewayKeys(here.secrets).jwks)

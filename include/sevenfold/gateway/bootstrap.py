@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sevenfold import answers
 from sevenfold.gateway import routes
 from sevenfold.gateway.clusters import HEALTH, source
 from sevenfold.gateway.filters import TYPES
+from sevenfold.monitoring import answers
 
 Resource = dict[str, Any]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from sevenfold.cluster import Endpoint
 from sevenfold.errors import SevenfoldError
+from sevenfold.local.sockets import UnixConnection
 from sevenfold.secrets import write_private
-from sevenfold.sockets import UnixConnection
 
 Resource = dict[str, Any]
 

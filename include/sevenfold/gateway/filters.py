@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sevenfold.keys import AUDIENCE, ISSUER
+from sevenfold.serving.keys import AUDIENCE, ISSUER
 
 Resource = dict[str, Any]
 

@@ -16,9 +16,9 @@ from sevenfold.gateway.envoy import soon
 from sevenfold.gateway.httproute import http_route, security_policies, sticky_policy
 from sevenfold.gateway.local import StaleTraffic
 from sevenfold.gateway.remote import NotInForce, answers
-from sevenfold.kubernetes_api import Changed, KubernetesApi, Object
+from sevenfold.kubernetes.api import Changed, KubernetesApi, Object
+from sevenfold.release.traffic import Traffic
 from sevenfold.settings import Settings
-from sevenfold.traffic import Traffic
 
 ENVIRONMENT = "production"
 SAID = "sevenfold.io/traffic"

@@ -15,8 +15,8 @@ from typing import Any
 
 from sevenfold.gateway.filters import CLIENT_HEADER
 from sevenfold.gateway.routes import LIMIT, STICKY_HEADER, TRY_LIMIT, WEIGHTS
-from sevenfold.keys import AUDIENCE, ISSUER
-from sevenfold.traffic import Traffic
+from sevenfold.release.traffic import Traffic
+from sevenfold.serving.keys import AUDIENCE, ISSUER
 
 Resource = dict[str, Any]
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from sevenfold import answers
 from sevenfold.cluster import Deployed, open_cluster
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway.bootstrap import (
@@ -33,12 +32,13 @@ from sevenfold.gateway.logs import LinkedLog
 from sevenfold.gateway.marks import mark
 from sevenfold.gateway.pools import Pool, Pools
 from sevenfold.gateway.routes import routes
-from sevenfold.keys import GatewayKeys
+from sevenfold.local.sockets import socket_folder
+from sevenfold.local.supervision import Program
+from sevenfold.monitoring import answers
+from sevenfold.release.traffic import Traffic
 from sevenfold.secrets import private_folder, write_private
+from sevenfold.serving.keys import GatewayKeys
 from sevenfold.settings import Settings, settings
-from sevenfold.sockets import socket_folder
-from sevenfold.supervision import Program
-from sevenfold.traffic import Traffic
 
 TAKEN_LIMIT_S = 10.0
 HEALTHY_LIMIT_S = 5.0

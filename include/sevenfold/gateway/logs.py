@@ -10,9 +10,9 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-from sevenfold import log_files
-from sevenfold.log_files import LARGEST, LONGEST
 from sevenfold.secrets import private_folder
+from sevenfold.serving import log_files
+from sevenfold.serving.log_files import LARGEST, LONGEST
 
 
 class LinkedLog:

@@ -14,10 +14,10 @@ import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sevenfold import log_files
-from sevenfold.answers import MARK
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway.envoy import soon
+from sevenfold.monitoring.answers import MARK
+from sevenfold.serving import log_files
 
 ASK_S = 5.0
 LIMIT_S = 10.0

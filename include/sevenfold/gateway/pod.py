@@ -29,18 +29,18 @@ from sevenfold.cluster import Deployed, Endpoint
 from sevenfold.cluster.kubernetes import deployed_of, slices
 from sevenfold.cluster.manifests import MIRRORED, REPLICAS, SLOT
 from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
+from sevenfold.evidence.store import Store, open_store
 from sevenfold.gateway.envoy import EnvoyDown
 from sevenfold.gateway.local import Gateway, GatewayRefused
 from sevenfold.gateway.remote import CALLERS_PORT, STATUS_PORT
-from sevenfold.kubernetes_api import Changed, KubernetesApi
-from sevenfold.reconcile import Reconciled, reconcile
-from sevenfold.reconciler import AGAIN_S, Follower
+from sevenfold.kubernetes.api import Changed, KubernetesApi
+from sevenfold.model.spec import models
+from sevenfold.release.reconcile import Reconciled, reconcile
+from sevenfold.release.reconciler import AGAIN_S, Follower
+from sevenfold.release.traffic import Traffic
 from sevenfold.secrets import private_folder, write_private
 from sevenfold.settings import Settings, settings
-from sevenfold.spec import models
-from sevenfold.store import Store, open_store
 from sevenfold.told_to_end import told_to_end
-from sevenfold.traffic import Traffic
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - network policies say who may come
 ROWS_S = 0.25

@@ -18,9 +18,9 @@ from sevenfold.cluster.kubernetes import slices
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway.envoy import soon
 from sevenfold.gateway.pools import Pools
-from sevenfold.kubernetes_api import KubernetesApi
+from sevenfold.kubernetes.api import KubernetesApi
+from sevenfold.release.traffic import Traffic
 from sevenfold.settings import Settings
-from sevenfold.traffic import Traffic
 
 SERVICE = "gateway"
 CALLERS_PORT, STATUS_PORT = 8000, 8002

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sevenfold.gateway.pools import Pool, Pools
+from sevenfold.release.traffic import Traffic
 from sevenfold.serving.protocol import MAX_BODY
-from sevenfold.traffic import Traffic
 
 Resource = dict[str, Any]
 

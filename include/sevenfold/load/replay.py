@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from sevenfold.data.snapshot import snapshot
 from sevenfold.load.generator import Kind
-from sevenfold.snapshot import snapshot
 
 if TYPE_CHECKING:
     from sevenfold.activity import Activity
@@ -23,7 +23,7 @@ MIX = (0, 0, 0, 1)
 
 def replayed(activity: Activity, path: str, sizes: Sequence[int] = (1, BATCH)) -> list[Kind]:
     """One kind of request a size, of the model's newest rows; `path` is the deployment's, below the host."""
-    from sevenfold.asking import bodies
+    from sevenfold.trials.asking import bodies
 
     end = activity.promotion.as_of
     rows = snapshot(activity.spec, activity.settings.data).rows(end - LOOK_BACK, end)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sevenfold import page, plots
 from sevenfold.load.generator import Step
 from sevenfold.load.ramp import IN_TIME, Carried, carried, knee
 from sevenfold.load.result import LoadResult
+from sevenfold.reports import page, plots
 
 HOW = (
     "Requests leave on a schedule, whether or not earlier ones were answered, and each one's time counts "

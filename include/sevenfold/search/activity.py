@@ -6,13 +6,14 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from sevenfold import page, tracking
-from sevenfold.beforehand import Beforehand
+from sevenfold.development.beforehand import Beforehand
 from sevenfold.errors import SevenfoldError
+from sevenfold.reports import page
 from sevenfold.search import record
 from sevenfold.search.outcome import Outcome, outcome_of
 from sevenfold.search.study import Budget, Study, name_of
 from sevenfold.search.trials import Problem, search
+from sevenfold.training import tracking
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

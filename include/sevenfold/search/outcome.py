@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sevenfold import evaluation
-from sevenfold.evaluation import Interval
+from sevenfold.measures import evaluation
+from sevenfold.measures.evaluation import Interval
 from sevenfold.search.study import INCUMBENT
 from sevenfold.search.trials import BY_DAY, SETTINGS, Problem
 

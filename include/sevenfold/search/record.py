@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sevenfold import page, plots
+from sevenfold.reports import page, plots
 from sevenfold.search.outcome import Outcome
 from sevenfold.search.trials import SETTINGS, TROUBLE, curve
-from sevenfold.tracking import TrackedRun
+from sevenfold.training.tracking import TrackedRun
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sevenfold.learning import largest_batch
-from sevenfold.spec import Hyperparameter, ModelSpec
+from sevenfold.model.spec import Hyperparameter, ModelSpec
+from sevenfold.training.learning import largest_batch
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil  # type: ignore[import-untyped]
 
-from sevenfold.database import database_url
 from sevenfold.errors import SevenfoldError
-from sevenfold.spec import Search
-from sevenfold.tables import search_schema
+from sevenfold.evidence.database import database_url
+from sevenfold.evidence.tables import search_schema
+from sevenfold.model.spec import Search
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage

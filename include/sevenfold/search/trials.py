@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sevenfold.errors import SevenfoldError
-from sevenfold.learning import Learned, learn
+from sevenfold.model.spec import ModelSpec
 from sevenfold.search.space import Space
 from sevenfold.search.study import INCUMBENT, Study
-from sevenfold.spec import ModelSpec
 from sevenfold.training import CannotLearn, Epoch
+from sevenfold.training.learning import Learned, learn
 
 if TYPE_CHECKING:
     import pyarrow as pa

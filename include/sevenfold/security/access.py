@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sevenfold.gateway.filters import OPEN_PATHS
-from sevenfold.keys import SCOPES, GatewayKeys
 from sevenfold.security.check import Check
+from sevenfold.serving.keys import SCOPES, GatewayKeys
 from sevenfold.serving.protocol import MAX_BODY
-from sevenfold.trial import Target
+from sevenfold.trials.trial import Target
 
 LIMIT_S = 10.0
 NOTHING = b"{}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sevenfold.not_onnx import PICKLE
+from sevenfold.candidates.not_onnx import PICKLE
 from sevenfold.security.check import Check
 
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")

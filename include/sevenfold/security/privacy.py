@@ -10,11 +10,12 @@ from pathlib import Path
 
 import orjson
 
-from sevenfold import answers, joined, log_files
 from sevenfold.gateway.bootstrap import LOGS as GATEWAY_LOGS
-from sevenfold.pseudonyms import TOKEN
+from sevenfold.model.spec import ModelSpec
+from sevenfold.monitoring import answers, joined
 from sevenfold.security.check import Check
-from sevenfold.spec import ModelSpec
+from sevenfold.serving import log_files
+from sevenfold.serving.pseudonyms import TOKEN
 
 ACCESS_FIELDS = frozenset(
     {

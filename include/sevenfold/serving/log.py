@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from sevenfold import log_files
+from sevenfold.data.predictions import column, together
 from sevenfold.errors import SevenfoldError
-from sevenfold.predictions import column, together
+from sevenfold.model.tasks import BINARY, Output
+from sevenfold.serving import log_files
 from sevenfold.serving.protocol import Signature, check_request
-from sevenfold.tasks import BINARY, Output
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from sevenfold.pseudonyms import Pseudonyms
+    from sevenfold.serving.pseudonyms import Pseudonyms
     from sevenfold.serving.redaction import Redaction
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from sevenfold.candidates.not_onnx import why_not
+from sevenfold.data.tabular import Encoder
 from sevenfold.errors import SevenfoldError
-from sevenfold.not_onnx import why_not
+from sevenfold.model.tasks import Output
 from sevenfold.serving.protocol import MAX_ROWS, BadRequest, Signature
-from sevenfold.tabular import Encoder
-from sevenfold.tasks import Output
 
 Texts = Sequence[Sequence[str | None]]
 Feed = dict[str, NDArray[Any]]

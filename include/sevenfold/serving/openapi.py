@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from itertools import permutations
 from typing import Any
 
+from sevenfold.model.tasks import Output
 from sevenfold.serving.protocol import MAX_BODY, MAX_LABELS, MAX_ROWS, MAX_TEXT, Signature
-from sevenfold.tasks import Output
 
 Schema = dict[str, Any]
 

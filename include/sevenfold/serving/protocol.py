@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from sevenfold.tasks import BINARY, Output
+from sevenfold.model.tasks import BINARY, Output
 
 MAX_BODY = 1 << 20
 """Bytes of a request body."""

@@ -11,7 +11,7 @@ from sevenfold.serving.protocol import Signature, parse_request
 from sevenfold.serving.quick import read
 
 if TYPE_CHECKING:
-    from sevenfold.pseudonyms import Pseudonyms
+    from sevenfold.serving.pseudonyms import Pseudonyms
 
 
 class Redaction:

@@ -20,18 +20,18 @@ from typing import Any
 
 import uvloop
 
-from sevenfold.artifacts import open_artifacts
 from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
-from sevenfold.pseudonyms import Pseudonyms, pseudonyms
+from sevenfold.evidence.artifacts import open_artifacts
+from sevenfold.evidence.store import open_store
 from sevenfold.serving.admission import arm, require_admission
 from sevenfold.serving.app import ServingApp
 from sevenfold.serving.log import FeedbackLog, PredictionLog
 from sevenfold.serving.metrics import Metrics
 from sevenfold.serving.model import ServedModel
 from sevenfold.serving.protocol import MAX_BODY
+from sevenfold.serving.pseudonyms import Pseudonyms, pseudonyms
 from sevenfold.serving.wire import Connection
 from sevenfold.settings import settings
-from sevenfold.store import open_store
 
 DRAIN_S = 3.0
 """A gateway that asks every second has seen a replica unready twice by then."""
@@ -69,7 +69,7 @@ def hidden(model: str) -> Callable[[], Pseudonyms | None]:
     Raises:
         SevenfoldError: nobody knows the model's rule, or its key is not safe.
     """
-    from sevenfold.spec import load_spec
+    from sevenfold.model.spec import load_spec
 
     here = settings()
     asked = partial(pseudonyms, load_spec(model, here.models), here.secrets)

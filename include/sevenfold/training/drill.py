@@ -12,17 +12,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from sevenfold.data.snapshot import Snapshot
+from sevenfold.data.tabular import Encoder
+from sevenfold.data.windows import Windows
 from sevenfold.errors import SevenfoldError
-from sevenfold.learning import settings_for
-from sevenfold.snapshot import Snapshot
-from sevenfold.spec import ModelSpec
-from sevenfold.tabular import Encoder
+from sevenfold.model.spec import ModelSpec
 from sevenfold.training.checkpoint import read
 from sevenfold.training.examples import Examples
 from sevenfold.training.job import Job
 from sevenfold.training.launch import worker_command, worker_environment
+from sevenfold.training.learning import settings_for
 from sevenfold.training.parts import deal
-from sevenfold.windows import Windows
 
 ROWS, STEPS = 8_000, 120
 """About so many rows, the newest of the training window, for as many epochs as make so many steps."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sevenfold.tabular import Encoder
-from sevenfold.tasks import BINARY, Task
+from sevenfold.data.tabular import Encoder
+from sevenfold.model.tasks import BINARY, Task
 from sevenfold.training.errors import CannotLearn
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sevenfold.spec import ModelSpec, load_spec
+from sevenfold.model.spec import ModelSpec, load_spec
 from sevenfold.training.errors import CannotLearn
 from sevenfold.training.examples import Examples
 from sevenfold.training.loop import fit

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sevenfold.errors import SevenfoldError
-from sevenfold.spec import Resources
+from sevenfold.model.spec import Resources
 from sevenfold.training.job import Job
 from sevenfold.training.record import Epoch, Fitted, Progress
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sevenfold.tasks import Task
+from sevenfold.model.tasks import Task
 from sevenfold.training.errors import CannotLearn
 from sevenfold.training.settings import TrainingSettings
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-from sevenfold import footprint
-from sevenfold.tracking import Reading
+from sevenfold.local import footprint
 from sevenfold.training.record import Progress
+from sevenfold.training.tracking import Reading
 
 EVERY_S, HANDED_ON_S = 1.0, 5.0
 CPU, MEMORY = "system/cpu_cores", "system/memory_mib"

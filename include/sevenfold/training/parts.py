@@ -21,8 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sevenfold import tasks
-from sevenfold.tasks import BINARY, Task
+from sevenfold.model import tasks
+from sevenfold.model.tasks import BINARY, Task
 from sevenfold.training.batches import Batch, Batches, InMemory, Shuffle
 from sevenfold.training.errors import CannotLearn
 from sevenfold.training.examples import Examples, check, classes

@@ -14,16 +14,17 @@ from tests.activities.monitoring.traffic import between, give_back, serve
 from tests.activities.small_world import MODEL, World, build
 
 from activities.monitoring import ab_analysis, dashboards, drift, feedback, monitor, retraining_trigger
-from sevenfold import answers, release
 from sevenfold.activity import Activity
-from sevenfold.artefact import Scorer
-from sevenfold.candidate import Candidate
-from sevenfold.measurement import Measurement
-from sevenfold.pseudonyms import pseudonyms, rotate
-from sevenfold.release import ReleaseRow
-from sevenfold.spec import Privacy
-from sevenfold.watch import Watch
-from sevenfold.weeks import Week, within
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.data.weeks import Week, within
+from sevenfold.gates.measurement import Measurement
+from sevenfold.model.spec import Privacy
+from sevenfold.monitoring import answers
+from sevenfold.monitoring.watch import Watch
+from sevenfold.release import release
+from sevenfold.release.release import ReleaseRow
+from sevenfold.serving.pseudonyms import pseudonyms, rotate
 
 START, END = datetime(2013, 2, 19, tzinfo=UTC), datetime(2013, 3, 28, tzinfo=UTC)
 TURN = datetime(2013, 3, 12, tzinfo=UTC)
@@ -151,7 +152,9 @@ def test_drift_that_harms_opens_one_alert(live: Live, monkeypatch: pytest.Monkey
     [alert] = live.store.open_alerts(MODEL)
     assert (alert.kind, alert.window, alert.as_of) == ("harmful_drift", LAST_WEEK, AS_OF)
     assert "must be trained again" in alert.reason and "'comes up heads'" in alert.reason
-    monkeypatch.setattr("sevenfold.drift.reference", lambda *_: pytest.fail("the reference is made once"))
+    monkeypatch.setattr(
+        "sevenfold.monitoring.drift.reference", lambda *_: pytest.fail("the reference is made once")
+    )
     live.run("r2")
     assert len(live.store.alerts(MODEL)) == 1
 

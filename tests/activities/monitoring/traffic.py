@@ -10,10 +10,10 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from sevenfold.pseudonyms import Pseudonyms
+from sevenfold.model.spec import ModelSpec
 from sevenfold.serving.log import FeedbackLog, PredictionLog
 from sevenfold.serving.protocol import Signature
-from sevenfold.spec import ModelSpec
+from sevenfold.serving.pseudonyms import Pseudonyms
 
 BATCH = 10
 

@@ -9,7 +9,7 @@ import pytest
 from tests.activities.small_world import AS_OF, World
 
 from activities.preproduction import final_validation
-from sevenfold.evaluation import log_losses
+from sevenfold.measures.evaluation import log_losses
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_labels_that_are_not_known_yet_are_not_looked_at(world: World) -> None:
     activity = world.activity("final_validation", "preproduction", world.candidate())
     final_validation.main(activity)
     (reading,) = [m for m in world.store.measurements(activity.promotion.id) if m.metric == "log_loss"]
-    from sevenfold.snapshot import snapshot
+    from sevenfold.data.snapshot import snapshot
 
     data = snapshot(activity.spec, activity.settings.data)
     late = data.labelled(*(reading.window_start, reading.window_end)).num_rows - reading.n

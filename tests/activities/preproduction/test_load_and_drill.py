@@ -12,12 +12,12 @@ from tests.every_model import every_model
 
 from activities.preproduction import full_scale_load, rollback_drill
 from sevenfold.cluster import open_cluster
+from sevenfold.gates.measurement import Measurement
+from sevenfold.gates.planner import least_requests
+from sevenfold.gates.policy import load_gate
 from sevenfold.gateway import Gateway
-from sevenfold.measurement import Measurement
-from sevenfold.planner import least_requests
-from sevenfold.policy import load_gate
-from sevenfold.spec import load_spec
-from sevenfold.traffic import Traffic
+from sevenfold.model.spec import load_spec
+from sevenfold.release.traffic import Traffic
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from tests.sevenfold.evidence_world import tamper
 from activities.preproduction import security
 from sevenfold.gateway import filters, local_gateway
 from sevenfold.security import access
-from sevenfold.trial import Target
+from sevenfold.trials.trial import Target
 
 METRICS = {
     "access_violations",

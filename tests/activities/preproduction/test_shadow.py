@@ -12,9 +12,9 @@ from tests.activities.live_stack import LiveWorld
 from tests.activities.small_world import MODEL
 
 from activities.preproduction import shadow
-from sevenfold import release
 from sevenfold.cluster import open_cluster
 from sevenfold.gateway import local_gateway
+from sevenfold.release import release
 
 
 @pytest.fixture(autouse=True)

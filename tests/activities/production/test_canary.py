@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from activities.production import canary
-from sevenfold.flow import TrafficOver
+from sevenfold.demo.flow import TrafficOver
 
 
 def without_traffic(met: int, monkeypatch: pytest.MonkeyPatch) -> canary.Canary:

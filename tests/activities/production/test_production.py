@@ -11,14 +11,14 @@ from tests.activities.live_stack import LiveWorld
 from tests.activities.small_world import MODEL
 
 from activities.production import canary, go_back, roll_back, serve, sla, take_over
-from sevenfold import release
 from sevenfold.cluster import open_cluster
-from sevenfold.conclude import conclude
 from sevenfold.errors import SevenfoldError
-from sevenfold.evidence import EvidenceLacking
+from sevenfold.evidence.passing import EvidenceLacking
+from sevenfold.gates.conclude import conclude
+from sevenfold.gates.verdict import Verdict
 from sevenfold.gateway import local_gateway
-from sevenfold.reconcile import reconcile
-from sevenfold.verdict import Verdict
+from sevenfold.release import release
+from sevenfold.release.reconcile import reconcile
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sevenfold.activity import Activity
-from sevenfold.analysis import MetricResult, judge
-from sevenfold.policy import load_gate
+from sevenfold.gates.analysis import MetricResult, judge
+from sevenfold.gates.policy import load_gate
 from sevenfold.settings import REPOSITORY
 
 GATE = load_gate(REPOSITORY / "include" / "models", "flight_delay", "staging")

@@ -12,19 +12,19 @@ from tests.activities.live_stack import LiveWorld
 from tests.activities.small_world import World
 
 from activities.staging import canary
-from sevenfold import release
-from sevenfold.canary import verdict_so_far
-from sevenfold.candidate import Candidate
+from sevenfold.candidates.candidate import Candidate
 from sevenfold.cluster import open_cluster
 from sevenfold.errors import SevenfoldError
+from sevenfold.gates.policy import load_gate
+from sevenfold.gates.rules.binomial import log_evidence
+from sevenfold.gates.verdict import Verdict
 from sevenfold.load import LoadResult
-from sevenfold.policy import load_gate
-from sevenfold.release_row import ReleaseRow
-from sevenfold.rollout import Step
-from sevenfold.rules.binomial import log_evidence
+from sevenfold.model.spec import load_spec
+from sevenfold.release import release
+from sevenfold.release.canary import verdict_so_far
+from sevenfold.release.release_row import ReleaseRow
+from sevenfold.release.rollout import Step
 from sevenfold.settings import REPOSITORY
-from sevenfold.spec import load_spec
-from sevenfold.verdict import Verdict
 
 PROVEN = 3.69
 """Logarithm of 40 to 1: two ways to pass at 5 %."""

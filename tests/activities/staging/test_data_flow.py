@@ -12,11 +12,11 @@ from tests.activities.staging.real_gate import verdicts
 
 from activities.staging import data_flow
 from sevenfold.activity import Activity
-from sevenfold.artefact import Scorer
-from sevenfold.pseudonyms import pseudonyms
-from sevenfold.snapshot import snapshot
-from sevenfold.spec import Privacy
-from sevenfold.trace import newest_day
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.snapshot import snapshot
+from sevenfold.model.spec import Privacy
+from sevenfold.serving.pseudonyms import pseudonyms
+from sevenfold.trials.trace import newest_day
 
 METRICS = ("broken_hops", "feature_skew", "answer_skew")
 GOOD = ["Successful"] * 3

@@ -16,7 +16,7 @@ from tests.activities.staging.real_gate import verdicts
 from activities.staging import end_to_end
 from sevenfold.activity import Activity
 from sevenfold.cluster import open_cluster
-from sevenfold.trace import Trace
+from sevenfold.trials.trace import Trace
 
 METRICS = ("unmatched_rows", "monitoring_difference")
 

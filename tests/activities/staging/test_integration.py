@@ -13,10 +13,10 @@ from tests.activities.live_stack import LiveWorld
 from tests.activities.staging.real_gate import verdicts
 
 from activities.staging import integration
-from sevenfold import airflow_client
 from sevenfold.activity import Activity
-from sevenfold.airflow_client import AirflowClient
-from sevenfold.mlflow_aliases import MlflowAliases
+from sevenfold.local import airflow_client
+from sevenfold.local.airflow_client import AirflowClient
+from sevenfold.release.mlflow_aliases import MlflowAliases
 
 
 class Others:

@@ -14,11 +14,12 @@ from tests.activities.staging.real_gate import verdicts
 
 from activities.monitoring import retraining_trigger
 from activities.staging import monitoring_check
-from sevenfold import alarm, service_alarm, tasks
 from sevenfold.activity import Activity
-from sevenfold.artefact import Scorer
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.snapshot import snapshot
 from sevenfold.errors import SevenfoldError
-from sevenfold.snapshot import snapshot
+from sevenfold.model import tasks
+from sevenfold.monitoring import alarm, service_alarm
 
 METRICS = ("missed_alerts", "false_alarms")
 

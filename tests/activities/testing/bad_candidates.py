@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sevenfold import artefact
-from sevenfold.learning import Learned, learn
-from sevenfold.sample import sample
-from sevenfold.snapshot import Snapshot
-from sevenfold.spec import ModelSpec
-from sevenfold.tabular import Encoder
-from sevenfold.windows import Windows
+from sevenfold.candidates import artefact
+from sevenfold.data.sample import sample
+from sevenfold.data.snapshot import Snapshot
+from sevenfold.data.tabular import Encoder
+from sevenfold.data.windows import Windows
+from sevenfold.model.spec import ModelSpec
+from sevenfold.training.learning import Learned, learn
 
 LEAK = "tail24h_mean"
 """A feature that is filled in when the outcome is known, in the leaky snapshot."""

@@ -11,14 +11,14 @@ import pyarrow as pa
 import pytest
 
 from activities.testing import adversarial
-from sevenfold import artefact
-from sevenfold.artefact import Scorer
-from sevenfold.edge_cases import EdgeCases
+from sevenfold.candidates import artefact
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.tabular import Encoder
+from sevenfold.model.tasks import BINARY, Task
+from sevenfold.model.tasks.multiclass_classification import MulticlassClassification
+from sevenfold.model.tasks.regression import Regression
 from sevenfold.serving.server import application
-from sevenfold.tabular import Encoder
-from sevenfold.tasks import BINARY, Task
-from sevenfold.tasks.multiclass_classification import MulticlassClassification
-from sevenfold.tasks.regression import Regression
+from sevenfold.trials.edge_cases import EdgeCases
 
 N, DAYS = 600, 20
 START = datetime(2020, 1, 1, tzinfo=UTC)

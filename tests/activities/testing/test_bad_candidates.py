@@ -26,23 +26,23 @@ from activities.testing import (
     validate_data,
     validate_model,
 )
-from sevenfold import lineage
 from sevenfold.activity import Activity
-from sevenfold.analysis import AnalysisRun, judge
-from sevenfold.artifacts import open_artifacts
-from sevenfold.candidate import Candidate, hash_of_gates
-from sevenfold.conclude import conclude
+from sevenfold.candidates import lineage
+from sevenfold.candidates.candidate import Candidate, hash_of_gates
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import windows
 from sevenfold.environments import before
 from sevenfold.errors import SevenfoldError
-from sevenfold.measurement import Measurement
-from sevenfold.policy import Policy
-from sevenfold.promotion import Promotion
+from sevenfold.evidence.artifacts import open_artifacts
+from sevenfold.evidence.store import open_store
+from sevenfold.gates.analysis import AnalysisRun, judge
+from sevenfold.gates.conclude import conclude
+from sevenfold.gates.measurement import Measurement
+from sevenfold.gates.policy import Policy
+from sevenfold.gates.verdict import Verdict
+from sevenfold.model.spec import load_spec
+from sevenfold.release.promotion import Promotion
 from sevenfold.settings import Settings, settings
-from sevenfold.snapshot import snapshot
-from sevenfold.spec import load_spec
-from sevenfold.store import open_store
-from sevenfold.verdict import Verdict
-from sevenfold.windows import windows
 
 SPEC = load_spec("flight_delay")
 AS_OF = datetime(2013, 5, 1, tzinfo=UTC)
@@ -285,5 +285,5 @@ def test_what_cannot_be_served_ends_in_a_sentence_and_never_passes(
 
 
 def leaky(spec: object, *given: object) -> LeakySnapshot:
-    """Stands in for sevenfold.snapshot.snapshot."""
+    """Stands in for sevenfold.data.snapshot.snapshot."""
     return LeakySnapshot(SPEC, snapshot(SPEC, flights().folder.parents[1]).folder)

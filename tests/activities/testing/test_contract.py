@@ -14,13 +14,13 @@ import pytest
 from tests.sevenfold.serving import tiny
 
 from activities.testing import contract
-from sevenfold.artefact import Scorer
-from sevenfold.conformance import Check, Conformance
+from sevenfold.candidates.artefact import Scorer
 from sevenfold.errors import SevenfoldError
-from sevenfold.lone_server import DidNotStart, started
 from sevenfold.serving.app import ServingApp
 from sevenfold.serving.server import application
 from sevenfold.settings import REPOSITORY
+from sevenfold.trials.conformance import Check, Conformance
+from sevenfold.trials.lone_server import DidNotStart, started
 
 COLUMNS: dict[str, list[Any]] = {
     "distance": [0.1, None, 0.3, 4.0],

@@ -12,8 +12,8 @@ from tests.sevenfold.serving import tiny
 
 from activities.testing import resources
 from sevenfold.errors import SevenfoldError
-from sevenfold.lone_server import started
 from sevenfold.settings import REPOSITORY
+from sevenfold.trials.lone_server import started
 
 WASTEFUL = """
 import sys

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from activities.training.benchmark import compare, in_words
-from sevenfold.quality import Rows
-from sevenfold.tasks import BINARY, Regression
+from sevenfold.measures.quality import Rows
+from sevenfold.model.tasks import BINARY, Regression
 
 WINDOW = datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 2, 1, tzinfo=UTC)
 DAYS = np.repeat(np.arange(30), 100)

@@ -18,10 +18,10 @@ from tests import toy
 from tests.activities.toy_world import ToyWorld
 
 from activities.training import checkpoint, distribute, resources, train
-from sevenfold import lineage, tracking
-from sevenfold.candidate import Candidate
+from sevenfold.candidates import lineage
+from sevenfold.candidates.candidate import Candidate
 from sevenfold.errors import SevenfoldError
-from sevenfold.training import CannotLearn, monitor
+from sevenfold.training import CannotLearn, monitor, tracking
 from sevenfold.training.drill import DrillFailed
 from sevenfold.training.launch import worker_environment
 

@@ -23,9 +23,9 @@ from tests.benchmarks.chaos.going_back import go_back
 from tests.benchmarks.chaos.load import Load
 from tests.benchmarks.chaos.world import ChaosWorld, Order, chaos_world
 
-from sevenfold import release
 from sevenfold.errors import SevenfoldError
-from sevenfold.evidence import EvidenceLacking
+from sevenfold.evidence.passing import EvidenceLacking
+from sevenfold.release import release
 
 DEADLINE_S = 420.0
 """Of a promotion: its steps may take 210 s, a scheduler that died is taken for dead after 30, tasks retry."""

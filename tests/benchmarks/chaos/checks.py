@@ -9,12 +9,12 @@ from tests.activities.small_world import MODEL
 from tests.benchmarks.chaos.load import Load, Said
 from tests.benchmarks.chaos.world import ChaosWorld, Order
 
-from sevenfold import release
 from sevenfold.environments import before
-from sevenfold.evidence import lacking, unapproved
+from sevenfold.evidence.passing import lacking, unapproved
+from sevenfold.evidence.tables import release_history, roll_backs
+from sevenfold.evidence.verify import verify
 from sevenfold.gateway import local_gateway
-from sevenfold.tables import release_history, roll_backs
-from sevenfold.verify import verify
+from sevenfold.release import release
 
 GATEWAY_BACK_S = 5.0
 """So long after its death connections may fail; it is promised back within 2 s, on a machine that is idle."""

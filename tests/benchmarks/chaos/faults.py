@@ -16,7 +16,7 @@ from tests.benchmarks.chaos.world import ChaosWorld
 from tests.benchmarks.victims import NotOurs, send
 
 from sevenfold.cluster import open_cluster
-from sevenfold.supervision import Supervisor, UnknownProgram
+from sevenfold.local.supervision import Supervisor, UnknownProgram
 
 PAUSE_S = (5.0, 15.0)
 """Between two kills."""

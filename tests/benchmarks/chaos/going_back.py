@@ -9,8 +9,9 @@ from tests.activities.small_world import MODEL
 from tests.benchmarks.chaos.load import Load
 from tests.benchmarks.chaos.world import ChaosWorld
 
-from sevenfold import release, stack
 from sevenfold.cluster import open_cluster
+from sevenfold.local import stack
+from sevenfold.release import release
 
 PROMISED_S = 5.0
 LIMIT_S = 90.0

@@ -13,11 +13,11 @@ import httpx
 from tests.activities.small_world import AS_OF, MODEL
 from tests.benchmarks.chaos.world import ChaosWorld
 
-from sevenfold.artefact import Scorer
-from sevenfold.asking import bodies
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.snapshot import snapshot
 from sevenfold.gateway import local_gateway
-from sevenfold.snapshot import snapshot
-from sevenfold.spec import load_spec
+from sevenfold.model.spec import load_spec
+from sevenfold.trials.asking import bodies
 
 RATE = 25.0
 """Requests a second."""

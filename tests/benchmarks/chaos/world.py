@@ -11,14 +11,15 @@ from pathlib import Path
 from tests.activities.live_stack import LiveWorld, free_port
 from tests.activities.small_world import MODEL
 
-from sevenfold import release, stack
-from sevenfold.airflow_client import AirflowError
-from sevenfold.candidate import Candidate
+from sevenfold.candidates.candidate import Candidate
 from sevenfold.cluster import Deployment, open_cluster
-from sevenfold.promotion import Promotion
+from sevenfold.data.snapshot import snapshot
+from sevenfold.local import stack
+from sevenfold.local.airflow_client import AirflowError
+from sevenfold.model.spec import load_spec
+from sevenfold.release import release
+from sevenfold.release.promotion import Promotion
 from sevenfold.settings import settings
-from sevenfold.snapshot import snapshot
-from sevenfold.spec import load_spec
 
 BREAKS = 3e38
 """Makes a candidate whose answer to many rows is no number: its server says 500."""

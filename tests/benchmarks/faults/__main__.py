@@ -29,7 +29,7 @@ from tests.sevenfold.serving.local import ONE, TWO, Load, Local, local, wait
 
 from sevenfold.cluster import Deployment
 from sevenfold.gateway import Traffic
-from sevenfold.supervision import RUNNING
+from sevenfold.local.supervision import RUNNING
 
 TRIES = 10
 GATEWAY_BACK_S = 2.0

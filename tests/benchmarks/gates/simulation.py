@@ -12,8 +12,8 @@ from scipy.special import logsumexp
 from tests.benchmarks.gates import rivals
 from tests.benchmarks.gates.rivals import PROMOTE, ROLL_BACK, Decisions, Rule, Traffic
 
-from sevenfold.rules.evidence import between
-from sevenfold.rules.rate_ratio import REACH
+from sevenfold.gates.rules.evidence import between
+from sevenfold.gates.rules.rate_ratio import REACH
 
 SEED = 20130101
 BASE_RATE = 0.01
@@ -82,7 +82,7 @@ def ours(phi: float = 1.0) -> Rule:
 def log_evidence(t: Traffic, phi: float = 1.0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """[runs, polls] log evidence for passing and failing, after each poll; the rule's own, vectorised.
 
-    A test holds it equal to sevenfold.rules.rate_ratio.log_evidence.
+    A test holds it equal to sevenfold.gates.rules.rate_ratio.log_evidence.
     """
     odds = (t.n1 / t.n0)[..., None]
     e1, e0 = t.e1[..., None] / phi, t.e0[..., None] / phi
@@ -97,7 +97,7 @@ def log_evidence(t: Traffic, phi: float = 1.0) -> tuple[NDArray[np.float64], NDA
 
 def over_dispersion(world: World, random: np.random.Generator) -> float:
     """phi of an A/A run of 60 intervals in the same world, measured before the first canary."""
-    from sevenfold.rules import rate_ratio
+    from sevenfold.gates.rules import rate_ratio
 
     intervals = World(world.name, 60, world.challenger, world.champion, world.outage, world.burst)
     t = intervals.traffic(1.0, 1, random)

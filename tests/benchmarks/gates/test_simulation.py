@@ -8,7 +8,7 @@ from tests.benchmarks.gates.__main__ import held, table
 from tests.benchmarks.gates.rivals import HOLD, PROMOTE, ROLL_BACK, first, unless
 from tests.benchmarks.gates.simulation import MARGIN, WORLDS, Row, log_evidence, simulate
 
-from sevenfold.rules import rate_ratio
+from sevenfold.gates.rules import rate_ratio
 
 
 def test_it_simulates_the_rule_itself() -> None:

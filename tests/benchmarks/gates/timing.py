@@ -10,9 +10,9 @@ from functools import lru_cache
 
 from tests.gate_case import interval, judged, live, metric, policy, reading
 
-from sevenfold.measurement import Measurement
-from sevenfold.policy import Metric, Policy
-from sevenfold.verdict import Verdict
+from sevenfold.gates.measurement import Measurement
+from sevenfold.gates.policy import Metric, Policy
+from sevenfold.gates.verdict import Verdict
 
 ERRORS = live(deadline="1d")
 MIB = 1024**2

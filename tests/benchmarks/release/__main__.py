@@ -16,8 +16,8 @@ from tests.sevenfold.evidence_world import World, candidate
 from tests.sevenfold.release.histories import Histories
 from tests.sevenfold.release.protocol import Design, explore, fenced
 
-from sevenfold.measurement import Measurement
-from sevenfold.store import open_store
+from sevenfold.evidence.store import open_store
+from sevenfold.gates.measurement import Measurement
 
 CROWDS = 100
 STRIDE = 12

@@ -27,7 +27,7 @@ from rich.table import Table
 from tests.benchmarks.serving import cold_start
 from tests.benchmarks.serving.servers import FLOOR, OURS, PEERS, Server, Unavailable, running
 
-from sevenfold.player.client import Connection
+from sevenfold.demo.player.client import Connection
 
 ROUNDS, CONNECTIONS = 45, 8
 REQUESTS = {1: 400, 64: 120}

@@ -13,11 +13,11 @@ from tests.benchmarks.serving.servers import free
 from tests.sevenfold.evidence_world import MODEL, World, candidate
 from tests.toy import MODEL_YAML
 
-from sevenfold.artifacts import open_artifacts
 from sevenfold.cluster import Endpoint, ready
 from sevenfold.environments import before
+from sevenfold.evidence.artifacts import open_artifacts
+from sevenfold.evidence.store import open_store
 from sevenfold.settings import REPOSITORY, Settings
-from sevenfold.store import open_store
 
 TIMES = 7
 LIMIT_S = 60.0

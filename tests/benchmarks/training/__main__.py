@@ -22,7 +22,7 @@ from typing import Any
 
 from tests.benchmarks.training.flights import HYPERPARAMETERS, all_flights
 
-from sevenfold.spec import load_spec
+from sevenfold.model.spec import load_spec
 from sevenfold.training import Examples, TrainingSettings, fit
 from sevenfold.training.job import new_network
 from sevenfold.training.schedule import optimiser

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from tests.flights import flights
 
-from sevenfold.spec import load_spec
-from sevenfold.tabular import Encoder
+from sevenfold.data.tabular import Encoder
+from sevenfold.model.spec import load_spec
 from sevenfold.training import Examples
 
 HYPERPARAMETERS = load_spec("flight_delay").defaults

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from tests.benchmarks.training.flights import HYPERPARAMETERS, all_flights
 
-from sevenfold.spec import load_spec
+from sevenfold.model.spec import load_spec
 from sevenfold.training import Examples, TrainingSettings, fit
 from sevenfold.training.job import STATISTICS_ROWS, new_network
 from sevenfold.training.memory import parts_for

@@ -13,10 +13,10 @@ import pytest
 from tests.every_model import every_model
 from tests.gate_case import CHAMPION, NOW, interval, judged, reading
 
-from sevenfold.measurement import Measurement
-from sevenfold.policy import Metric, Policy, load_policy
+from sevenfold.gates.measurement import Measurement
+from sevenfold.gates.policy import Metric, Policy, load_policy
+from sevenfold.gates.verdict import Verdict
 from sevenfold.settings import REPOSITORY
-from sevenfold.verdict import Verdict
 
 load = lru_cache(load_policy)
 GATES = sorted(path for folder in every_model() for path in folder.glob("gates/*.yaml"))

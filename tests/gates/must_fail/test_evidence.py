@@ -12,15 +12,15 @@ import pytest
 from sqlalchemy import text
 from tests.sevenfold.evidence_world import APPROVER, OPERATOR, REQUESTER, World, analysis, candidate, tamper
 
-from sevenfold import release
-from sevenfold.candidate import Candidate
-from sevenfold.conclude import conclude
-from sevenfold.evidence import EvidenceLacking, lacking
-from sevenfold.override import grant_override, request_override
-from sevenfold.revoke import revoke
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.evidence.passing import EvidenceLacking, lacking
+from sevenfold.evidence.revoke import revoke
+from sevenfold.evidence.store import BudgetSpent, Store, open_store
+from sevenfold.evidence.verify import verify
+from sevenfold.gates.conclude import conclude
+from sevenfold.people.override import grant_override, request_override
+from sevenfold.release import release
 from sevenfold.settings import Settings
-from sevenfold.store import BudgetSpent, Store, open_store
-from sevenfold.verify import verify
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_candidate_whose_model_file_was_exchanged_after_the_test(world: World)
 
 
 def test_a_statement_signed_with_a_key_nobody_trusts(world: World, tmp_path: Path) -> None:
-    from sevenfold.signing import Keys
+    from sevenfold.evidence.signing import Keys
 
     made = world.store.add_candidate(candidate("a"))
     promotion = world.begin(made, "testing")
@@ -200,7 +200,7 @@ def test_an_override_that_expired_before_the_gate_spoke(
     promotion = world.begin(made, "testing")
     until = datetime.now(UTC) + timedelta(days=1)
     request_override(world.store, promotion.id, REQUESTER, "known gap", ["*"], until)
-    monkeypatch.setattr("sevenfold.conclude.datetime", _clock_at(until))
+    monkeypatch.setattr("sevenfold.gates.conclude.datetime", _clock_at(until))
     assert conclude(world.store, promotion.id, analysis(promotion, "Failed")).state == "refused"
     assert "was refused" in why_not(world, made, "testing")
 
@@ -242,7 +242,7 @@ def test_an_override_granted_where_somebody_switched_four_eyes_off(
     refused = world.judged(made, "preproduction", "Failed")
     until = datetime.now(UTC) + timedelta(days=1)
     with monkeypatch.context() as shell:
-        shell.setattr("sevenfold.request.settings", lambda: Settings(four_eyes=False))
+        shell.setattr("sevenfold.people.request.settings", lambda: Settings(four_eyes=False))
         asked = request_override(world.store, refused.id, REQUESTER, "trust me", ["*"], until)
         grant_override(world.store, asked.number, REQUESTER, "me again")
         assert world.store.passed(made.id, "preproduction"), "one person is enough where that is the setting"

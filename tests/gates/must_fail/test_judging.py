@@ -23,9 +23,9 @@ from tests.gate_case import (
     reading,
 )
 
-from sevenfold.measurement import Measurement
-from sevenfold.policy import Metric, Policy
-from sevenfold.verdict import Verdict
+from sevenfold.gates.measurement import Measurement
+from sevenfold.gates.policy import Metric, Policy
+from sevenfold.gates.verdict import Verdict
 
 LOSS = metric(min_sample=100)
 SLICED = metric(slices=["JFK", "LGA"])

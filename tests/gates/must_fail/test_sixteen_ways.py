@@ -14,20 +14,20 @@ import pytest
 from tests.gate_case import NOW, interval, judged, live, metric, policy, reading
 from tests.sevenfold.evidence_world import OPERATOR, World, analysis, candidate
 
-from sevenfold import release
-from sevenfold.candidate import Candidate
-from sevenfold.conclude import conclude
-from sevenfold.evidence import EvidenceLacking
-from sevenfold.policy import load_policy
-from sevenfold.release_row import NotClaimed, Unlawful
+from sevenfold.candidates.candidate import Candidate
+from sevenfold.data.windows import windows
+from sevenfold.evidence.passing import EvidenceLacking
+from sevenfold.evidence.statement import verified
+from sevenfold.evidence.store import BudgetSpent, open_store
+from sevenfold.evidence.tables import statements
+from sevenfold.gates.conclude import conclude
+from sevenfold.gates.policy import load_policy
+from sevenfold.gates.verdict import Verdict
+from sevenfold.release import release
+from sevenfold.release.release_row import NotClaimed, Unlawful
 from sevenfold.serving.admission import NotAdmitted, require_admission
 from sevenfold.settings import REPOSITORY
-from sevenfold.statement import verified
-from sevenfold.store import BudgetSpent, open_store
 from sevenfold.strict_yaml import InvalidFile
-from sevenfold.tables import statements
-from sevenfold.verdict import Verdict
-from sevenfold.windows import windows
 
 SHARE = metric(metric="error_rate", unit="share", limit=0.01)
 LOSS = metric(min_sample=100)
@@ -152,7 +152,7 @@ def test_10_promoted_before_evaluated(world: World, made: Candidate) -> None:
 
 def test_11_evaluated_on_training_data() -> None:
     """fmind: the evaluation's configuration names the training file. Here no day is in two windows."""
-    from sevenfold.spec import load_spec
+    from sevenfold.model.spec import load_spec
 
     for as_of in (datetime(2013, 5, 1, tzinfo=UTC), datetime(2013, 7, 1, tzinfo=UTC)):
         of = windows(load_spec("flight_delay"), as_of)

@@ -19,14 +19,14 @@ from tests.activities.model_world import DEVELOPMENT, PREPRODUCTION, TESTING, TR
 
 from activities.testing.validate_data import raw
 from models.air_temperature import data
-from sevenfold import artefact, lineage
-from sevenfold.data_quality import validate
-from sevenfold.learning import learn
+from sevenfold.candidates import artefact, lineage
+from sevenfold.data.data_quality import validate
+from sevenfold.data.snapshot import Leak, Snapshot, check, snapshot
+from sevenfold.data.windows import windows
+from sevenfold.model.spec import load_spec
+from sevenfold.model.suite import KINDS, Case, read, run_suite
 from sevenfold.settings import REPOSITORY
-from sevenfold.snapshot import Leak, Snapshot, check, snapshot
-from sevenfold.spec import load_spec
-from sevenfold.suite import KINDS, Case, read, run_suite
-from sevenfold.windows import windows
+from sevenfold.training.learning import learn
 
 SPEC = load_spec("air_temperature", REPOSITORY / "include" / "models")
 AS_OF = datetime(2013, 8, 1, tzinfo=UTC)

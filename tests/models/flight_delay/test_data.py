@@ -13,7 +13,7 @@ from tests.flights import flights
 
 from models.flight_delay import data, features
 from models.flight_delay.features import NEVER
-from sevenfold.spec import load_spec
+from sevenfold.model.spec import load_spec
 
 SPEC = load_spec("flight_delay")
 CUT = datetime(2013, 1, 8, 17, 0, tzinfo=UTC)

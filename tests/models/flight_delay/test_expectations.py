@@ -10,8 +10,8 @@ import pytest
 from tests.flights import flights
 
 from activities.testing.validate_data import raw
-from sevenfold.data_quality import KINDS, Findings, validate
-from sevenfold.spec import load_spec
+from sevenfold.data.data_quality import KINDS, Findings, validate
+from sevenfold.model.spec import load_spec
 
 SPEC = load_spec("flight_delay")
 WINDOW = (datetime(2013, 7, 25, tzinfo=UTC), datetime(2013, 8, 1, tzinfo=UTC))

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from tests.flights import flights
 
-from sevenfold import artefact
-from sevenfold.learning import learn
-from sevenfold.sample import sample
-from sevenfold.spec import load_spec
-from sevenfold.suite import KINDS, Case, read, run_suite
-from sevenfold.windows import windows
+from sevenfold.candidates import artefact
+from sevenfold.data.sample import sample
+from sevenfold.data.windows import windows
+from sevenfold.model.spec import load_spec
+from sevenfold.model.suite import KINDS, Case, read, run_suite
+from sevenfold.training.learning import learn
 
 SPEC = load_spec("flight_delay")
 AS_OF = datetime(2013, 5, 1, tzinfo=UTC)

@@ -23,8 +23,8 @@ from tests.sevenfold.release.rollout import (
     roll_out,
 )
 
-from sevenfold import release
-from sevenfold.reconcile import reconcile
+from sevenfold.release import release
+from sevenfold.release.reconcile import reconcile
 
 VERDICTS = ("Successful", "Failed", "Error")
 

@@ -9,12 +9,13 @@ from sqlalchemy import select
 from tests.sevenfold.evidence_world import MODEL
 from tests.sevenfold.release.rollout import FileRouter, opened
 
-from sevenfold import audit, release
 from sevenfold.environments import before
-from sevenfold.evidence import lacking, unapproved
-from sevenfold.store import Store
-from sevenfold.tables import release_history, release_rows, roll_backs, statements
-from sevenfold.verify import verify
+from sevenfold.evidence import audit
+from sevenfold.evidence.passing import lacking, unapproved
+from sevenfold.evidence.store import Store
+from sevenfold.evidence.tables import release_history, release_rows, roll_backs, statements
+from sevenfold.evidence.verify import verify
+from sevenfold.release import release
 
 EVERYTHING = (*before("production"), "production")
 

@@ -1,9 +1,9 @@
 """All histories of the release protocol: two promotions and a roll-back in every order, with kills anywhere.
 
-The steps from row to row are the product's own functions (sevenfold.release_row). What is modelled here is
-only who runs when: a process reads the row, decides, and swaps it if nobody else has. `naive` is the usual
-way: read the champion, start a canary, gate, set the alias, set the router; on failure restore what was read.
-It is here to show that the search finds what is wrong with it.
+The steps from row to row are the product's own functions (sevenfold.release.release_row). What is modelled
+here is only who runs when: a process reads the row, decides, and swaps it if nobody else has. `naive` is
+the usual way: read the champion, start a canary, gate, set the alias, set the router; on failure restore what
+was read. It is here to show that the search finds what is wrong with it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from functools import lru_cache
 
 from tests.sevenfold.evidence_world import AS_OF
 
-from sevenfold.promotion import Promotion
-from sevenfold.release_row import (
+from sevenfold.release.promotion import Promotion
+from sevenfold.release.release_row import (
     NotClaimed,
     NothingBefore,
     ReleaseRow,
@@ -29,7 +29,7 @@ from sevenfold.release_row import (
     traffic,
     vacated,
 )
-from sevenfold.traffic import Traffic
+from sevenfold.release.traffic import Traffic
 
 FIRST, TRIED = "first", ("second", "third")
 ROLL_BACK = "roll-back"

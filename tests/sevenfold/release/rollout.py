@@ -17,16 +17,16 @@ from sqlalchemy import Engine, event
 from sqlalchemy.pool import Pool
 from tests.sevenfold.evidence_world import MODEL, OPERATOR, World, analysis
 
-from sevenfold import release
-from sevenfold.artifacts import ArtifactStore
-from sevenfold.conclude import conclude
 from sevenfold.errors import SevenfoldError
-from sevenfold.promotion import PromotionEnded
-from sevenfold.reconcile import reconcile
-from sevenfold.release_law import OnHold
-from sevenfold.release_row import NotClaimed, SlotBusy
-from sevenfold.store import Store, open_store
-from sevenfold.traffic import Traffic
+from sevenfold.evidence.artifacts import ArtifactStore
+from sevenfold.evidence.store import Store, open_store
+from sevenfold.gates.conclude import conclude
+from sevenfold.release import release
+from sevenfold.release.promotion import PromotionEnded
+from sevenfold.release.reconcile import reconcile
+from sevenfold.release.release_law import OnHold
+from sevenfold.release.release_row import NotClaimed, SlotBusy
+from sevenfold.release.traffic import Traffic
 
 REPORT = "report.html"
 """Copied into the artifact store: opening it is the point at which its copy is half there."""

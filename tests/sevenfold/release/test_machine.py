@@ -16,19 +16,20 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sqlalchemy import event
 from tests.sevenfold.evidence_world import APPROVER, MODEL, OPERATOR, World, analysis, candidate
 
-from sevenfold import audit, release
-from sevenfold.approval import record_approval
-from sevenfold.conclude import conclude
 from sevenfold.environments import before
 from sevenfold.errors import SevenfoldError
-from sevenfold.evidence import EvidenceLacking
-from sevenfold.promotion import Promotion
-from sevenfold.reconcile import reconcile
-from sevenfold.release_row import ReleaseRow
-from sevenfold.revoke import revoke
-from sevenfold.store import open_store
-from sevenfold.traffic import Traffic
-from sevenfold.verify import verify
+from sevenfold.evidence import audit
+from sevenfold.evidence.passing import EvidenceLacking
+from sevenfold.evidence.revoke import revoke
+from sevenfold.evidence.store import open_store
+from sevenfold.evidence.verify import verify
+from sevenfold.gates.conclude import conclude
+from sevenfold.people.approval import record_approval
+from sevenfold.release import release
+from sevenfold.release.promotion import Promotion
+from sevenfold.release.reconcile import reconcile
+from sevenfold.release.release_row import ReleaseRow
+from sevenfold.release.traffic import Traffic
 
 LETTERS = st.sampled_from("abc")
 VERDICTS = st.sampled_from(["Successful", "Successful", "Successful", "Failed", "Inconclusive", "Error"])

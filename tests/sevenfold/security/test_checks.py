@@ -13,14 +13,14 @@ import pytest
 from tests.activities.small_world import made
 from tests.toy import spec_in
 
-from sevenfold import answers, joined
 from sevenfold.gateway.clusters import HEALTH
-from sevenfold.keys import GatewayKeys
+from sevenfold.model.spec import ModelSpec
+from sevenfold.monitoring import answers, joined
 from sevenfold.secrets import airflow_passwords
 from sevenfold.security import dependencies, leaks, modelfile, privacy
 from sevenfold.security.dependencies import Locked
+from sevenfold.serving.keys import GatewayKeys
 from sevenfold.settings import REPOSITORY
-from sevenfold.spec import ModelSpec
 
 LOCK = REPOSITORY / "requirements.lock"
 

@@ -16,8 +16,8 @@ from tests.sevenfold.serving import tiny
 
 from sevenfold.cluster.local import LocalCluster, is_free
 from sevenfold.gateway import Gateway
+from sevenfold.local.supervision import Supervisor
 from sevenfold.settings import Settings
-from sevenfold.supervision import Supervisor
 
 ONE, TWO = "tiny-000000000001", "tiny-000000000002"
 BIAS = {ONE: 0.0, TWO: 1.0}

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from tests.sevenfold.serving import tiny
 
-from sevenfold import log_files
-from sevenfold.serving import log
+from sevenfold.serving import log, log_files
 from sevenfold.serving.log import AppendLog, FeedbackLog, PredictionLog
 from sevenfold.serving.protocol import Signature
 

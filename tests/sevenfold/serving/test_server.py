@@ -19,15 +19,15 @@ from tests.sevenfold.serving import tiny
 from tests.sevenfold.serving.local import gateway_port, wait
 from tests.toy import MODEL_YAML
 
-from sevenfold.artifacts import open_artifacts
-from sevenfold.candidate import Candidate
+from sevenfold.candidates.candidate import Candidate
 from sevenfold.cluster import Endpoint, ready
 from sevenfold.environments import before
 from sevenfold.errors import NO_RETRY_HELPS
+from sevenfold.evidence.artifacts import open_artifacts
+from sevenfold.evidence.store import open_store
 from sevenfold.serving import log, server
 from sevenfold.serving.model import BadModel
 from sevenfold.settings import REPOSITORY, Settings
-from sevenfold.store import open_store
 
 INFER = f"/v2/models/{MODEL}/infer"
 

@@ -13,19 +13,20 @@ import pyarrow as pa
 import pytest
 
 import models
-from sevenfold import arms, joined, shadow, weekly, wrong
-from sevenfold.artefact import Scorer
-from sevenfold.asking import bodies
-from sevenfold.conformance import Conformance
-from sevenfold.player.batches import feedback
-from sevenfold.rehearsing import rehearsed
-from sevenfold.scaffold import new_model
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.snapshot import Snapshot, snapshot
+from sevenfold.data.weeks import complete
+from sevenfold.demo.player.batches import feedback
+from sevenfold.development.rehearsing import rehearsed
+from sevenfold.measures import arms, shadow, wrong
+from sevenfold.model.scaffold import new_model
+from sevenfold.model.spec import ModelSpec, load_spec
+from sevenfold.model.tasks import KINDS
+from sevenfold.monitoring import joined, weekly
 from sevenfold.serving import log
 from sevenfold.serving.server import application
-from sevenfold.snapshot import Snapshot, snapshot
-from sevenfold.spec import ModelSpec, load_spec
-from sevenfold.tasks import KINDS
-from sevenfold.weeks import complete
+from sevenfold.trials.asking import bodies
+from sevenfold.trials.conformance import Conformance
 
 CANDIDATE, OTHER = "served-0123456789ab", "other-0123456789ab"
 AS_OF = datetime(2024, 3, 20, tzinfo=UTC)

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sevenfold.artefact import Scorer
-from sevenfold.rehearsing import newest, rehearsed
-from sevenfold.snapshot import snapshot
-from sevenfold.spec import ModelSpec, load_spec
-from sevenfold.windows import windows
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import windows
+from sevenfold.development.rehearsing import newest, rehearsed
+from sevenfold.model.spec import ModelSpec, load_spec
 
 HERE = Path(__file__).resolve()
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sevenfold.artefact import Scorer
-from sevenfold.snapshot import snapshot
-from sevenfold.spec import load_spec
-from sevenfold.windows import windows
+from sevenfold.candidates.artefact import Scorer
+from sevenfold.data.snapshot import snapshot
+from sevenfold.data.windows import windows
+from sevenfold.model.spec import load_spec
 
 MODELS = Path(__file__).resolve().parents[2]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sevenfold import evaluation
+from sevenfold.measures import evaluation
 
 
 def test_late_flights_are_at_most_twice_and_at_least_half_the_expected(test):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sevenfold import evaluation
+from sevenfold.measures import evaluation
 
 CALM = {
     "origin": "LGA",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from sevenfold import evaluation
+from sevenfold.measures import evaluation
 
 SMALLEST_SLICE = 500
 """Rows below which a slice proves nothing."""

@@ -1,0 +1,1 @@
+"""What development tries before there is a candidate: looks, comparisons, ideas."""

@@ -1,0 +1,1 @@
+"""Evidence: where it is kept, how it is signed, and whether it still is what was written."""

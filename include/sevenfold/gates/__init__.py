@@ -1,0 +1,1 @@
+"""Gates: policies, the rules they are made of, and the judgement of measurements by them."""

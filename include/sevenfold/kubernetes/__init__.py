@@ -1,0 +1,1 @@
+"""What Kubernetes is asked and given, beside pods of activities and replicas."""

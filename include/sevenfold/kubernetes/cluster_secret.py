@@ -1,0 +1,73 @@
+"""The files that a namespace of a cluster gets of this machine's secrets: as few as it needs, as one Secret.
+
+Its pods find them at /secrets (include/kubernetes/pods). Gates are judged and signed in Airflow's namespace:
+only there lies the private key. Tokens of the gateway are made where load is sent through it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sevenfold.environments import ENVIRONMENTS
+from sevenfold.errors import SevenfoldError
+from sevenfold.evidence import public_keys
+from sevenfold.evidence.signing import Keys
+from sevenfold.secrets import VIEWER, airflow_passwords
+from sevenfold.serving import pseudonyms
+from sevenfold.serving.keys import GatewayKeys
+
+NAME = "sevenfold-files"
+AIRFLOW = "airflow"
+GATEWAY = ("gateway_keys.json", "gateway_tokens.json")
+PRIVATE: Mapping[str, tuple[str, ...]] = {
+    "staging": (*GATEWAY, pseudonyms.FILE),
+    "preproduction": (*GATEWAY, pseudonyms.FILE),
+    "production": (*GATEWAY, pseudonyms.FILE),
+    "monitoring": (pseudonyms.FILE,),
+    AIRFLOW: ("signing.pem", "airflow.json"),
+}
+"""What each namespace gets beside the public keys."""
+
+
+def cluster_secret(folder: Path, of: str, namespace: str = "") -> dict[str, Any]:
+    """The Secret of an environment's namespace, or of Airflow's, from those in `folder`; makes what lacks.
+
+    Raises:
+        SevenfoldError: `of` is no environment and not airflow.
+    """
+    if of not in (*ENVIRONMENTS, AIRFLOW):
+        raise SevenfoldError(f"{of} is none of {', '.join((*ENVIRONMENTS, AIRFLOW))}")
+    evidence = folder / "evidence"
+    _make_all(folder, evidence)
+    content = {
+        f"{name}.json": public_keys.together(evidence / name).encode() for name in ("trusted", "people")
+    }
+    for name in PRIVATE.get(of, ()):
+        content[name] = ((evidence if name == "signing.pem" else folder) / name).read_bytes()
+    if of == "staging":  # whose activities run the candidate's code: it must not approve itself
+        content["airflow.json"] = json.dumps({VIEWER: airflow_passwords(folder)[VIEWER]}).encode()
+    if GATEWAY[0] in content:  # a gateway runs there, which mounts the public halves only
+        content["gateway_jwks.json"] = json.dumps(GatewayKeys(folder).jwks()).encode()
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": NAME,
+            "namespace": namespace or f"sevenfold-{of}",
+            "labels": {"app.kubernetes.io/part-of": "sevenfold"},
+        },
+        "type": "Opaque",
+        "data": {name: base64.b64encode(said).decode() for name, said in sorted(content.items())},
+    }
+
+
+def _make_all(folder: Path, evidence: Path) -> None:
+    """What is made at first use, made; the own public key stands among the trusted ones from then on."""
+    _ = Keys(evidence).signer
+    GatewayKeys(folder).standing()
+    airflow_passwords(folder)
+    pseudonyms.made(folder)

@@ -1,0 +1,1 @@
+"""The stack of one machine: its programs, who looks after them, and what they cost."""

@@ -1,0 +1,1 @@
+"""What is watched of a model that serves: answers, outcomes, drift, alarms."""

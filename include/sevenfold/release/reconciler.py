@@ -1,0 +1,117 @@
+"""Keeps router and registry in step with the release rows, as long as it runs.
+
+    python -m sevenfold.release.reconciler
+
+Whoever changes a row may ask for it at once (`reconcile_now`); this process is for everything else: a change
+whose maker was killed, a gateway that was restarted, a registry that was down. Beside it, in a thread of its
+own because the start of a replica takes seconds, replicas follow the load (see autoscaling). On a cluster
+they do so by themselves, and only those that no row names any more are removed from here.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from sevenfold.cluster import open_cluster
+from sevenfold.errors import SevenfoldError
+from sevenfold.evidence.store import Store, open_store
+from sevenfold.gateway import local_gateway, open_gateway
+from sevenfold.model.spec import models
+from sevenfold.release import autoscaling
+from sevenfold.release.autoscaling import Scaler, scale_of
+from sevenfold.release.mlflow_aliases import MlflowAliases
+from sevenfold.release.reconcile import Reconciled, reconcile
+from sevenfold.release.release import row
+from sevenfold.settings import Settings, settings
+from sevenfold.told_to_end import told_to_end
+
+EVERY_S = 0.5
+AGAIN_S = 10.0
+"""How long after a failure, or without any change, a model is reconciled again."""
+
+
+def reconcile_now(store: Store, model: str, settings: Settings) -> Reconciled:
+    """Makes the gateway and MLflow's aliases those of the model's release row."""
+    aliases = MlflowAliases(settings.mlflow_url, store.candidate)
+    return reconcile(store, model, open_gateway(hurry=True), aliases)
+
+
+class Follower:
+    """Reconciles a model when its row has changed, and from time to time when it has not."""
+
+    def __init__(self, store: Store, reconcile: Callable[[str], Reconciled]) -> None:
+        """
+        Args:
+            store: has the release rows.
+            reconcile: brings what follows the row of a model in step with it.
+        """
+        self._store, self._reconcile = store, reconcile
+        self._done: dict[str, tuple[int, float]] = {}
+        self._said: dict[str, str] = {}
+
+    def look(self, model: str) -> None:
+        """One look at one model; what goes wrong is said once and tried again."""
+        try:
+            generation = row(self._store, model).generation
+            seen, when = self._done.get(model, (0, 0.0))
+            if generation == seen and time.monotonic() - when < AGAIN_S:
+                return
+            self._done[model] = (generation, time.monotonic())
+            done = self._reconcile(model)
+            trouble = "; ".join(filter(None, (done.aliases_lag, done.in_doubt)))
+        except SevenfoldError as error:
+            self._done[model] = (-1, time.monotonic())
+            trouble = str(error)
+        if trouble != self._said.get(model, ""):
+            print(f"{model}: {trouble or 'in step again'}", flush=True)
+            self._said[model] = trouble
+
+
+def scale(store: Store, settings: Settings, stop: threading.Event) -> None:
+    """Keeps the replicas of all models what their load needs, until it is told to stop."""
+    scaler = (
+        Scaler(store, open_cluster(), local_gateway().envoy.in_flight, scale_of)
+        if settings.runtime == "local"
+        else Scaler(store, open_cluster(), dict, lambda model: None)
+    )
+    trouble: dict[str, str] = {}
+    while not stop.wait(autoscaling.EVERY_S):
+        for model in models(settings.models):
+            try:
+                said, now = scaler.look(model), ""
+            except SevenfoldError as error:  # nothing is lost: the next look tries again
+                said, now = [], f"{model} is not scaled: {error}"
+            if now and now != trouble.get(model):
+                said.append(now)
+            trouble[model] = now
+            for line in said:
+                print(line, flush=True)
+
+
+def main() -> None:
+    """Follows all models until SIGTERM."""
+    stop = told_to_end()
+    here = settings()
+    try:
+        store = open_store(here.evidence_url)
+    except SevenfoldError as error:
+        sys.exit(f"the reconciler cannot start: {error}")
+    follower = Follower(store, lambda model: reconcile_now(store, model, here))
+    scaling = threading.Thread(target=scale, args=(store, here, stop), daemon=True)
+    scaling.start()
+    turned = 0.0
+    while not stop.wait(EVERY_S):
+        for model in models(here.models):
+            follower.look(model)
+        if here.runtime == "local" and time.monotonic() - turned >= AGAIN_S:
+            turned = time.monotonic()
+            local_gateway().turn_logs()
+        if not scaling.is_alive():
+            sys.exit(1)  # its traceback is in the log; supervisord starts all of this again
+
+
+if __name__ == "__main__":
+    main()
