@@ -63,7 +63,7 @@ def test_what_has_nothing_to_do_in_a_run_that_was_not_admitted_ends_well(
     assert "nothing to take off" in capsys.readouterr().out
     words = ["--model", "toy", "--environment", "production", "--run", "run-1"]
     monkeypatch.setattr("sys.argv", ["roll_back", *words])
-    runpy.run_module("activities.production.roll_back", run_name="__main__")
+    runpy.run_module("activities.production.roll_back", run_name="__main__", alter_sys=True)
     assert "there is nothing to take off" in capsys.readouterr().out
 
 

@@ -24,7 +24,7 @@ jsonschema.validate({{"at": "2020-01-01"}}, {{"properties": {{"at": {{"format": 
     ("module", "first", "then"),
     [
         ("light_imports", "without_iris", "without_iris()"),
-        ("data_quality", "validate", "import great_expectations"),
+        ("data.data_quality", "validate", "import great_expectations"),
     ],
 )
 def test_no_grammar_of_iris_is_built(module: str, first: str, then: str) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -42,6 +43,7 @@ PATIENCE_S = 5.0
 POLL_S = 1.0
 SETTLED = timedelta(seconds=0.2)
 """Requests so soon after the change may not have been mirrored yet."""
+QUIET_S, SETTLE_S = 1.0, 10.0
 BY = "shadow"
 
 
@@ -55,6 +57,7 @@ def main(activity: Activity) -> None:
         began = datetime.now(UTC)
         earliest = watch(activity)
         ended = datetime.now(UTC)
+        settle(activity.settings.logs / "predictions" / activity.promotion.model / activity.candidate.id)
     # the shadow has drained: the last copy of what was answered until `ended` is in its log
     compare(activity, activity.champion, (began, ended), earliest)
 
@@ -113,6 +116,23 @@ def watch(activity: Activity) -> datetime:
             return first_event - DAY
     activity.progress(f"the time is up after {LIMIT_S:.0f} s: what was seen is compared")
     return first_event - DAY
+
+
+def settle(answers: Path) -> None:
+    """Waits until the shadow has answered the copies that the gateway still holds, which go with the mirror.
+
+    That is when its log has not grown for `QUIET_S`; where callers go on asking it never is, and after
+    `SETTLE_S` whatever was copied until now has been answered.
+    """
+    limit = time.monotonic() + SETTLE_S
+    before, size = -1, _size(answers)
+    while size != before and time.monotonic() < limit:
+        time.sleep(QUIET_S)
+        before, size = size, _size(answers)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.jsonl"))
 
 
 def replay(activity: Activity) -> datetime:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from tests.activities.live_stack import LiveWorld
@@ -88,3 +89,28 @@ def test_terminated_it_takes_mirror_and_deployment_off(live: LiveWorld) -> None:
     thread.join()
     assert nothing_left(live)
     assert live.store.promotion(activity.promotion.id).state == "running", "a retry goes on"
+
+
+def test_the_mirror_stays_until_the_copies_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow, "QUIET_S", 0.2)
+    answers = tmp_path / "answers.jsonl"
+    copies = 12
+
+    def answer() -> None:
+        for _ in range(copies):
+            with answers.open("a") as log:
+                log.write("an answer\n")
+            time.sleep(0.05)
+
+    shadowed = threading.Thread(target=answer)
+    shadowed.start()
+    shadow.settle(tmp_path)
+    assert len(answers.read_text().splitlines()) == copies
+    shadowed.join()
+    monkeypatch.setattr(shadow, "SETTLE_S", 0.5)
+    monkeypatch.setattr(shadow, "_size", lambda folder: time.monotonic_ns())
+    began = time.monotonic()
+    shadow.settle(tmp_path)  # callers go on asking
+    assert time.monotonic() - began >= 0.5

@@ -208,11 +208,11 @@ def test_15_same_field_opposite_directions(tmp_path: Path) -> None:
     """Flagger: thresholdRange.min for one metric and .max for another, by the same word."""
     text = (REPOSITORY / "include/models/flight_delay/gates/testing.yaml").read_text()
     path = tmp_path / "testing.yaml"
-    path.write_text(
-        text
-        + "\n  - {metric: log_loss, activity: benchmark, unit: nats, direction: higher, rule: at_least,"
-        + " limit: 1, meaning: The other way round.}\n"
+    turned = (
+        "metrics:\n  - {metric: log_loss, activity: benchmark, unit: nats, direction: higher, rule: at_least,"
+        " limit: 1, meaning: The other way round.}\n"
     )
+    path.write_text(text.replace("metrics:\n", turned, 1))
     with pytest.raises(InvalidFile, match="log_loss is better both higher and lower"):
         load_policy(path)
     path.write_text(
