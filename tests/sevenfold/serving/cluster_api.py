@@ -54,6 +54,7 @@ class ClusterApi(kmock.KubernetesEmulator):
     asked: list[tuple[str, str]] = attrs.field(factory=list)
     url: str = attrs.field(default="")
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
+    _past: list[tuple[int, Any, dict[str, Any]]] = attrs.field(factory=list)
     _version: int = 100
     _pods: int = 0
 
@@ -140,7 +141,7 @@ class ClusterApi(kmock.KubernetesEmulator):
             owners = [] if one.deleted else one.raw["metadata"].get("ownerReferences", [])
             if any(owner["uid"] == mine["uid"] for owner in owners):
                 one.delete()
-                await self._buses[other[0]].put({"type": "DELETED", "object": one.last.raw})
+                await self._say(other[0], {"type": "DELETED", "object": one.last.raw})
         return web.json_response({"kind": "Status", "status": "Success"})
 
     async def _control(self, namespace: str, name: str) -> None:
@@ -220,7 +221,11 @@ class ClusterApi(kmock.KubernetesEmulator):
     async def _changed(self, key: Any) -> None:
         self._version += 1
         self.objects[key].raw["metadata"]["resourceVersion"] = str(self._version)
-        await self._buses[key[0]].put({"type": "MODIFIED", "object": deepcopy(self.objects[key].raw)})
+        await self._say(key[0], {"type": "MODIFIED", "object": deepcopy(self.objects[key].raw)})
+
+    async def _say(self, resource: Any, event: dict[str, Any]) -> None:
+        self._past.append((self._version, resource, event))
+        await self._buses[resource].put(event)
 
     async def _serve_list(self, request: kmock.Request) -> kmock.Payload:
         wanted = unquote(request.params.get("labelSelector", ""))
@@ -230,10 +235,14 @@ class ClusterApi(kmock.KubernetesEmulator):
 
     async def _serve_watch(self, request: kmock.Request) -> AsyncIterator[kmock.Payload]:
         yield b""
+        since = int(request.params.get("resourceVersion") or self._version)
+        for version, resource, event in list(self._past):  # what came between the list and this watch
+            if version > since and resource == request.resource and _is_in(event, request.namespace):
+                yield event
         try:
             async with asyncio.timeout(float(request.params["timeoutSeconds"])):
                 async for event in self._buses[request.resource]:
-                    if event["object"]["metadata"]["namespace"] == request.namespace:
+                    if _is_in(event, request.namespace):
                         yield event
         except TimeoutError:
             return
@@ -283,6 +292,10 @@ def cluster_api(folder: Path) -> Iterator[tuple[ClusterApi, Path]]:
 
 def _hits(fault: Fault, raw: web.BaseRequest) -> bool:
     return fault.times > 0 and fault.method == raw.method and re.search(fault.path, raw.path_qs) is not None
+
+
+def _is_in(event: dict[str, Any], namespace: str | None) -> bool:
+    return bool(event["object"]["metadata"]["namespace"] == namespace)
 
 
 def _selected(one: dict[str, Any], wanted: str) -> bool:
