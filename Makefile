@@ -42,7 +42,8 @@ notebook: $(VENV)/ready ## explore a model's data and try ideas in JupyterLab, o
 
 test: $(VENV)/ready ## everything: format, lint, types, unit, DAG, page and end-to-end tests
 	@tests/browser.sh
-	@$(BIN)/python -m pytest --numprocesses logical --dist loadfile -m "not end_to_end and not kubernetes"
+	@# half as many again as there are processors: a third of their time tests wait, for servers and programs of their own
+	@$(BIN)/python -m pytest --numprocesses $$(( ($$(nproc) * 3 + 1) / 2 )) --dist loadfile -m "not end_to_end and not kubernetes"
 	@# the real stack measures load, so the unit tests are over; Airflow's own, beside it, are over before it does
 	@$(BIN)/python -m pytest --numprocesses logical --maxprocesses 2 --dist loadscope tests/end_to_end
 
