@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,30 @@ def test_what_serves_says_whether_it_is_well() -> None:
     """The other images are of activities, which end."""
     asked = {one.name for one in recipes() if "\nHEALTHCHECK " in one.text}
     assert asked == {"airflow", "gateway", "mlflow", "server", "testbed"}
+
+
+@pytest.mark.parametrize(("answer", "code"), [(200, 0), (503, 1)])
+@pytest.mark.parametrize("image", ["gateway", "mlflow", "server", "testbed"])
+def test_a_health_check_asks_past_a_proxy(image: str, answer: int, code: int) -> None:
+    """Docker hands containers the proxy of a company's settings."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(answer)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    text = (ROOT / "docker" / image / "Dockerfile").read_text().replace("\\\n", " ")
+    _, *command = json.loads(re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", text, re.MULTILINE)[0])
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        program = re.sub(r"(?<='127\.0\.0\.1', )\d+", str(server.server_port), command[-1])
+        proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+        asked = subprocess.run([sys.executable, *command[:-1], program], env=proxy, capture_output=True)
+        server.shutdown()
+    assert asked.returncode == code, asked.stderr
 
 
 @pytest.mark.parametrize("image", IMAGES)

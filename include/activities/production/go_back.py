@@ -29,8 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--again", choices=("yes", "no"), default="no", help="also when promotion is on hold")
     given = parser.parse_args(arguments)
     try:
-        if not given.reason.strip():
-            raise SevenfoldError("a roll-back needs a reason: it stays with the evidence")
+        if not (given.by.strip() and given.reason.strip()):
+            raise SevenfoldError("a roll-back needs a name and a reason: they stay with the evidence")
         spec, store, cluster = load_spec(given.model), open_store(), open_cluster(hurry=True)
         row = go_back(
             store,

@@ -198,12 +198,17 @@ def test_whoever_traffic_goes_back_to_is_started_again_before_it_comes(live: Liv
     assert who_answers(live) == row.previous
 
 
-def test_a_roll_back_needs_a_reason_and_somebody_to_go_back_to(
+def test_a_roll_back_needs_a_name_a_reason_and_somebody_to_go_back_to(
     live: LiveWorld, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for reason, said in (("  ", "needs a reason"), ("enough", "nobody was before")):
+    lacking = "needs a name and a reason"
+    for by, reason, said in (
+        ("ann", "  ", lacking),
+        ("", "enough", lacking),
+        ("ann", "enough", "nobody was"),
+    ):
         with pytest.raises(SystemExit) as ended:
-            go_back.main(["--model", MODEL, "--run", "r3", "--by", "ann", "--reason", reason])
+            go_back.main(["--model", MODEL, "--run", "r3", "--by", by, "--reason", reason])
         assert ended.value.code == 64
         assert said in capsys.readouterr().err
 
