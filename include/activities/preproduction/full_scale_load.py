@@ -6,17 +6,15 @@ import tempfile
 from pathlib import Path
 
 from sevenfold.activity import Activity, run
+from sevenfold.gates.asked import MORE, smallest_sample
 from sevenfold.load import LoadResult, Schedule, carried, generate, knee
 from sevenfold.load.replay import MIX, replayed
 from sevenfold.load.report import load_page
-from sevenfold.release.canary import smallest_sample
 from sevenfold.trials.trial import on_trial
 
 SLOT = "shadow-load"
 TIMES = 2.0
 """Times the peak: what a neighbour's failure or a busy holiday may bring."""
-MORE = 1.05
-"""A little more than asked, for what a retry of the generator or a rounding may cost."""
 WARM_UP_S, FULL_S = 1.0, 5.5
 CLIMB = (4.0, 1.2)
 """Times the peak and, like `FULL_S`, seconds at least: where those give too few requests it takes longer."""

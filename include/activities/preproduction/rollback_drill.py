@@ -19,11 +19,12 @@ from pathlib import Path
 from sevenfold.activity import Activity, run
 from sevenfold.cluster import Deployed, open_cluster
 from sevenfold.errors import SevenfoldError
+from sevenfold.gates.asked import MORE, smallest_sample
 from sevenfold.gateway import Gateway
 from sevenfold.load import LoadResult, Schedule, generate
 from sevenfold.load.replay import MIX, replayed
 from sevenfold.monitoring.answers import AccessLog, Answer
-from sevenfold.release.canary import smallest_sample, steps_of
+from sevenfold.release.canary import steps_of
 from sevenfold.release.traffic import Traffic
 from sevenfold.reports import page
 from sevenfold.serving.keys import GatewayKeys
@@ -36,8 +37,6 @@ BEFORE = "before"
 """What the one before is called in the mirror: the candidate may stand in for it."""
 SECONDS = 6.0
 """Of load at least; the drill itself takes less."""
-MORE = 1.05
-"""A little more than the gate asks, for what a retry of the generator or a rounding may cost."""
 BAKE_S = 0.4
 START_LIMIT_S = 60.0
 

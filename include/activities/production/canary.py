@@ -14,11 +14,12 @@ from datetime import UTC, datetime, timedelta
 from sevenfold import clock
 from sevenfold.activity import Activity, run
 from sevenfold.demo.flow import Flow, TrafficOver, flow
+from sevenfold.gates.asked import metrics
 from sevenfold.gateway import open_gateway
 from sevenfold.measures.wrong import Cohort, wrong_decisions
 from sevenfold.monitoring.answers import AccessLog, count
 from sevenfold.release import release
-from sevenfold.release.canary import key, measure_arms, measure_rate, metrics, steps_of, verdict_so_far
+from sevenfold.release.canary import key, measure_arms, measure_rate, steps_of, verdict_so_far
 from sevenfold.release.reconcile import reconcile
 from sevenfold.release.rollout import Arm, Outcome, Step, resume, roll_out
 from sevenfold.trials.trial import ends_in_order, require_gateway

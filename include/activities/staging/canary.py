@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from sevenfold.activity import Activity, run
+from sevenfold.gates.asked import metrics
 from sevenfold.gates.planner import least_requests
 from sevenfold.load import Kind, LoadResult, Schedule, generate
 from sevenfold.load.replay import replayed
-from sevenfold.release.canary import key, measure_arms, metrics, steps_of, verdict_so_far
+from sevenfold.release.canary import key, measure_arms, steps_of, verdict_so_far
 from sevenfold.release.rollout import Arm, Outcome, Step, roll_out
 from sevenfold.trials.trial import Target, on_trial
 

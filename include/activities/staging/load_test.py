@@ -9,18 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from sevenfold.activity import Activity, run
+from sevenfold.gates.asked import MORE, smallest_sample
 from sevenfold.gates.rules.latency_pairs import paired_runs
 from sevenfold.load import LoadResult, Schedule, Step, carried, generate, knee
 from sevenfold.load.replay import MIX, replayed
 from sevenfold.load.report import load_page
-from sevenfold.release.canary import smallest_sample
 from sevenfold.trials.trial import on_trial
 
 WARM_UP_S = 1.0
 PROMISED_REQUESTS, PROMISED_S = 1000, (3.0, 20.0)
 """At the SLA's rate, where the gate does not ask for more, and the shortest and longest time that takes."""
-MORE = 1.05
-"""A little more than asked, for what a retry of the generator or a rounding may cost."""
 PAIRS = 10
 """Turns of candidate and champion; fewer leave the bound on their ratio too wide (research: 10 at least)."""
 CHAMPIONS_PART = 0.4

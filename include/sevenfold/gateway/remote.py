@@ -56,9 +56,9 @@ class RemoteGateway:
             settings: where the gateways are, and callers of them.
             api: the Kubernetes API, which lists them.
             environment: whose gateways.
-            hurry: goes on without those that do not answer, as long as one does. They follow the row by
-                themselves; dead ones until the cluster notices serve nobody, but one that is only cut off
-                from here may.
+            hurry: goes on without those that do not answer, as long as one does, or none is up. They follow
+                the row by themselves; dead ones until the cluster notices serve nobody, but one that is only
+                cut off from here may.
         """
         self._settings, self._api, self._environment = settings, api, environment
         self._namespace, self._hurry = settings.namespace_of(environment), hurry

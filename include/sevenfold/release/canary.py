@@ -7,24 +7,12 @@ from datetime import UTC, datetime
 from sevenfold.activity import Activity
 from sevenfold.errors import SevenfoldError
 from sevenfold.gates.analyse import analyse
-from sevenfold.gates.policy import Metric, gate_path, load_gate
+from sevenfold.gates.policy import gate_path, load_gate
 from sevenfold.gates.verdict import Verdict, worst
 from sevenfold.people.gate_change import require_accepted
 from sevenfold.release.rollout import Arm, Step
 
 Window = tuple[datetime, datetime]
-
-
-def metrics(activity: Activity) -> list[Metric]:
-    """What the environment's gate asks of this activity."""
-    promotion = activity.promotion
-    gate = load_gate(activity.settings.models, promotion.model, promotion.environment)
-    return [metric for metric in gate.metrics if metric.activity == activity.name]
-
-
-def smallest_sample(activity: Activity, metric: str, default: int) -> int:
-    """How much the gate asks to be measured of a metric; `default` where it does not ask for it."""
-    return next((one.min_sample for one in metrics(activity) if one.metric == metric), default)
 
 
 def steps_of(activity: Activity, environment: str | None = None) -> list[Step]:
