@@ -108,7 +108,7 @@ def require_file(path: Path) -> None:
     if not path.exists():
         raise UnsafeSecrets(
             f"{path} is missing, and its folder is mounted read-only: put it into the namespace's Secret "
-            "`sevenfold-files` (`sevenfold cluster-secret` makes one)"
+            "`sevenfold-files` (`sevenfold secret-files` makes one)"
         )
 
 

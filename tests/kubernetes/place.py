@@ -13,7 +13,7 @@ from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.forward import Forward
 
 from sevenfold.kubernetes import images
-from sevenfold.kubernetes.cluster_secret import cluster_secret
+from sevenfold.kubernetes.secret_files import secret_files
 
 PORTS = {"database": 5432, "objects": 9000, "mlflow": 5000}
 RESTRICTED = {
@@ -197,7 +197,7 @@ class Place:
         hidden = ("SEVENFOLD_EVIDENCE_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         self.cluster.make(_map("ConfigMap", {n: told[n] for n in told if n not in hidden}), self.namespace)
         self.cluster.make(_map("Secret", {n: told[n] for n in hidden}), self.namespace)
-        self.cluster.make(cluster_secret(self.secrets, self.environment), self.namespace)
+        self.cluster.make(secret_files(self.secrets, self.environment), self.namespace)
 
 
 def _map(kind: str, data: dict[str, str]) -> dict[str, Any]:

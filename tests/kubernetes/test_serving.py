@@ -24,7 +24,7 @@ from tests.sevenfold.serving import tiny
 from tests.toy import MODEL_YAML
 
 from sevenfold.kubernetes.api import KubernetesApi, Object
-from sevenfold.kubernetes.cluster_secret import cluster_secret
+from sevenfold.kubernetes.secret_files import secret_files
 from sevenfold.settings import REPOSITORY, Settings
 
 KUBERNETES, HERE = REPOSITORY / "include" / "kubernetes", Path(__file__).parent
@@ -155,7 +155,7 @@ def kind(name: str, of: str, **more: Any) -> Object:
 
 def keep_secrets(place: Place) -> None:
     keys = place.folder / "secrets"
-    files, signing = cluster_secret(keys, "production"), cluster_secret(keys, "airflow")
+    files, signing = secret_files(keys, "production"), secret_files(keys, "airflow")
     for name, data in (("sevenfold-files", files["data"]), ("signing", signing["data"])):
         place.make(kind("Secret", name, data=data), place.namespace)
     database = {"SEVENFOLD_EVIDENCE_URL": DATABASE}

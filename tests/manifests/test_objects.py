@@ -27,7 +27,7 @@ from tests.manifests.rendered import (
 from tests.pod_security import unrestricted
 
 from sevenfold.environments import ENVIRONMENTS
-from sevenfold.kubernetes.cluster_secret import AIRFLOW, cluster_secret
+from sevenfold.kubernetes.secret_files import AIRFLOW, secret_files
 from sevenfold.security import leaks
 
 NAMESPACES = {*(f"sevenfold-{environment}" for environment in ENVIRONMENTS), "sevenfold-airflow"}
@@ -144,16 +144,16 @@ def test_a_name_that_refers_to_nothing_is_noticed(place: str, instead: str) -> N
 
 @cache
 def secrets() -> dict[tuple[str, str], set[str]]:
-    """The secrets that are documented, or made by `cluster-secret`: namespace and name -> keys."""
+    """The secrets that are documented, or made by `secret-files`: namespace and name -> keys."""
     document = yaml.safe_load((KUBERNETES / "secrets.example.yaml").read_text())
     found = {
         (space, name): set(told["keys"]) for name, told in document.items() for space in told["namespaces"]
     }
     with TemporaryDirectory() as folder:
         for of in (*ENVIRONMENTS, AIRFLOW):
-            made = cluster_secret(Path(folder), of)
+            made = secret_files(Path(folder), of)
             place = made["metadata"]["namespace"], made["metadata"]["name"]
-            assert found[place] >= made["data"].keys(), "cluster-secret makes what is not documented"
+            assert found[place] >= made["data"].keys(), "secret-files makes what is not documented"
             found[place] = set(made["data"])  # the document says in words which key is where
     return found
 

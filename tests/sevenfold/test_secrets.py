@@ -15,7 +15,7 @@ from tests.sevenfold.evidence_world import public_key
 
 from sevenfold.errors import SevenfoldError
 from sevenfold.evidence.signing import BadKey, Keys
-from sevenfold.kubernetes.cluster_secret import cluster_secret
+from sevenfold.kubernetes.secret_files import secret_files
 from sevenfold.people.identity import People
 from sevenfold.secrets import AIRFLOW_USERS, VIEWER, UnsafeSecrets, airflow_passwords, private_folder
 from sevenfold.serving import pseudonyms
@@ -88,15 +88,15 @@ def test_a_namespace_gets_what_it_needs_and_can_use_it_as_it_is_mounted(
 ) -> None:
     here = tmp_path / "secrets"
     People(here / "evidence/people").add("ann", public_key("ann"))
-    in_training = cluster_secret(here, "training")
+    in_training = secret_files(here, "training")
     assert in_training["metadata"]["namespace"] == "sevenfold-training"
     assert set(in_training["data"]) == {"trusted.json", "people.json"}, "training gets no private key"
     in_airflow = {"trusted.json", "people.json", "signing.pem", "airflow.json"}
-    assert set(cluster_secret(here, "airflow")["data"]) == in_airflow
+    assert set(secret_files(here, "airflow")["data"]) == in_airflow
     with pytest.raises(SevenfoldError, match="nowhere is none of development"):
-        cluster_secret(here, "nowhere")
+        secret_files(here, "nowhere")
 
-    there = mount(cluster_secret(here, "staging"))
+    there = mount(secret_files(here, "staging"))
     before = sorted(there.rglob("*"))
     only = airflow_passwords(there, (VIEWER,))
     assert only == {VIEWER: airflow_passwords(here)[VIEWER]}, "who runs a candidate's code approves nothing"
@@ -119,7 +119,7 @@ def test_a_namespace_gets_what_it_needs_and_can_use_it_as_it_is_mounted(
 
 
 def test_a_gateway_checks_tokens_with_the_public_halves_alone(tmp_path: Path) -> None:
-    made = cluster_secret(tmp_path / "secrets", "production")["data"]
+    made = secret_files(tmp_path / "secrets", "production")["data"]
     (tmp_path / "gateway").mkdir()
     (tmp_path / "gateway/gateway_jwks.json").write_bytes(base64.b64decode(made["gateway_jwks.json"]))
     public = GatewayKeys(tmp_path / "gateway").jwks()
@@ -132,7 +132,7 @@ def test_a_gateway_checks_tokens_with_the_public_halves_alone(tmp_path: Path) ->
 def test_what_is_missing_in_a_mounted_secret_is_named(
     tmp_path: Path, mount: Callable[[dict[str, Any]], Path]
 ) -> None:
-    there = mount(cluster_secret(tmp_path / "secrets", "training"))
+    there = mount(secret_files(tmp_path / "secrets", "training"))
     with pytest.raises(UnsafeSecrets, match=r"airflow\.json is missing, and its folder is mounted read-only"):
         airflow_passwords(there)
     with pytest.raises(UnsafeSecrets, match=r"gateway_keys\.json is missing"):
@@ -142,7 +142,7 @@ def test_what_is_missing_in_a_mounted_secret_is_named(
 def test_a_mounted_secret_that_everybody_can_read_is_refused(
     tmp_path: Path, mount: Callable[[dict[str, Any]], Path]
 ) -> None:
-    there = mount(cluster_secret(tmp_path / "secrets", "airflow"))
+    there = mount(secret_files(tmp_path / "secrets", "airflow"))
     assert Keys(there / "evidence").signer
     (there / "evidence/signing.pem").chmod(0o444)
     with pytest.raises(BadKey, match="can be read by others"):

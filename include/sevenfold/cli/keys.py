@@ -90,16 +90,16 @@ def cluster_secrets(
         print(yaml.safe_dump_all(found, sort_keys=False), end="")
 
 
-@app.command("cluster-secret")
-def cluster_secret(
+@app.command("secret-files")
+def secret_files(
     of: Annotated[str, typer.Argument(help="an environment, or airflow")],
     namespace: Annotated[str, typer.Option(help="empty: sevenfold-<environment>")] = "",
 ) -> None:
     """Print the Secret with the files that pods of one namespace need, for `kubectl apply --filename -`."""
     import yaml
 
-    from sevenfold.kubernetes import cluster_secret as made
+    from sevenfold.kubernetes import secret_files as made
     from sevenfold.settings import settings
 
     with one_sentence():
-        print(yaml.safe_dump(made.cluster_secret(settings().secrets, of, namespace), sort_keys=False), end="")
+        print(yaml.safe_dump(made.secret_files(settings().secrets, of, namespace), sort_keys=False), end="")

@@ -12,7 +12,7 @@ from typing import Any
 from sevenfold.cluster import Deployment
 from sevenfold.errors import SevenfoldError
 from sevenfold.gateway.httproute import PORT
-from sevenfold.kubernetes.cluster_secret import NAME as FILES
+from sevenfold.kubernetes.secret_files import NAME as FILES
 from sevenfold.model.spec import Resources
 from sevenfold.release.autoscaling import CALM_S, Scale
 from sevenfold.serving import pseudonyms

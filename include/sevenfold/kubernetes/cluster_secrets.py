@@ -21,7 +21,7 @@ from sevenfold.environments import ENVIRONMENTS
 from sevenfold.errors import SevenfoldError
 from sevenfold.evidence import grants
 from sevenfold.evidence.database import database_url
-from sevenfold.kubernetes.cluster_secret import AIRFLOW, cluster_secret
+from sevenfold.kubernetes.secret_files import AIRFLOW, secret_files
 from sevenfold.secrets import is_private, private_folder, write_private
 
 STORAGE = "sevenfold-storage"
@@ -83,7 +83,7 @@ def cluster_secrets(folder: Path, database: str, mlflow_artifacts: str) -> list[
     def url(name: str) -> str:
         return _url(owner.set(username=f"{grants.PREFIX}_{name}", password=made[name]))
 
-    found = [cluster_secret(folder, of) for of in (*ENVIRONMENTS, AIRFLOW)]
+    found = [secret_files(folder, of) for of in (*ENVIRONMENTS, AIRFLOW)]
     found += [_secret("sevenfold", one, {EVIDENCE: url(one), **keys}) for one in ENVIRONMENTS]
     found.append(_secret("sevenfold", AIRFLOW, {EVIDENCE: url("promoter"), **keys}))
     for environment in SERVING:

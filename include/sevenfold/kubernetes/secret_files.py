@@ -33,7 +33,7 @@ PRIVATE: Mapping[str, tuple[str, ...]] = {
 """What each namespace gets beside the public keys."""
 
 
-def cluster_secret(folder: Path, of: str, namespace: str = "") -> dict[str, Any]:
+def secret_files(folder: Path, of: str, namespace: str = "") -> dict[str, Any]:
     """The Secret of an environment's namespace, or of Airflow's, from those in `folder`; makes what lacks.
 
     Raises:
