@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sevenfold.cluster import Deployed, Deployment, DeploymentFailed, Endpoint, Replica, manifests, the_one
+from sevenfold.cluster import (
+    Deployed,
+    Deployment,
+    DeploymentFailed,
+    Endpoint,
+    NotDeployed,
+    Replica,
+    manifests,
+    the_one,
+)
 from sevenfold.cluster.manifests import (
     CANDIDATE,
     COMPONENT,
@@ -111,7 +120,9 @@ class KubernetesCluster:
         """See Cluster. An HPA brings the number back between its bounds."""
         held = the_one(self, model, slot, candidate)
         there = self._of(Deployment(held.model, held.candidate, held.slot))
-        return self._fit(there or {}, max(1, replicas), None, new=False, fewer=True)
+        if there is None:
+            raise NotDeployed(f"{held.candidate} as {held.slot} was just removed: somebody else has ended it")
+        return self._fit(there, max(1, replicas), None, new=False, fewer=True)
 
     def remove(self, model: str, slot: str, candidate: str | None = None) -> None:
         """See Cluster: scaled to zero, which drains them while their Service still says so, then deleted.
@@ -235,7 +246,7 @@ class KubernetesCluster:
         self._api.patch(f"{_path(held)}/scale", {"spec": {"replicas": replicas}})
 
     def _await_ready(self, held: Object, replicas: int, limit: float) -> Deployed:
-        """Waits until so many replicas of the newest kind take requests.
+        """Waits until so many replicas of the newest kind take requests, or fewer if an autoscaler says so.
 
         Raises:
             DeploymentFailed: they do not, with the cause as far as the cluster knows it.
@@ -247,14 +258,20 @@ class KubernetesCluster:
             if now is None:
                 raise DeploymentFailed(f"{name} was removed while it started: somebody else has ended it")
             (deployed,) = self._deployed(held["metadata"]["namespace"], [now])
-            if _rolled_out(now, replicas) and len(deployed.endpoints) >= replicas:
+            wanted = max(1, min(replicas, now["spec"]["replicas"]))
+            if _rolled_out(now, wanted) and len(deployed.endpoints) >= wanted:
                 return deployed
             image = _image(now["spec"]["template"]["spec"])
             pods = [pod for pod in self._pods(now) if _image(pod["spec"]) == image]
-            why = _hopeless(pods)
+            going = [pod for pod in pods if not _has_ended(pod)]
+            why = _hopeless(going)
             if why is None and time.monotonic() > until:
                 ready = len(deployed.endpoints)
-                why = _trouble(pods) or _rejected(now) or f"{ready} of {replicas} are ready in {limit:.0f} s"
+                why = (
+                    _trouble(going or pods)
+                    or _rejected(now)
+                    or f"{ready} of {replicas} are ready in {limit:.0f} s"
+                )
             if why is not None:
                 raise DeploymentFailed(f"{mine[CANDIDATE]} as {mine[SLOT]} is not ready: {why}")
             time.sleep(POLL_S)
@@ -268,7 +285,7 @@ class KubernetesCluster:
 
     def _await_gone(self, held: Object) -> None:
         until = time.monotonic() + GONE_LIMIT_S
-        while left := self._pods(held):
+        while left := [pod for pod in self._pods(held) if not _has_ended(pod)]:
             if time.monotonic() > until:
                 names = ", ".join(pod["metadata"]["name"] for pod in left)
                 raise StillThere(f"{names} of {held['metadata']['name']} did not end in {GONE_LIMIT_S:.0f} s")
@@ -448,6 +465,12 @@ def _ended(status: Object) -> Object:
 
 def _image(spec: Object) -> str:
     return str(spec["containers"][0]["image"])
+
+
+def _has_ended(pod: Object) -> bool:
+    """Whether it was evicted, or went down with its node: it is not counted any more, and stays for reading
+    until its Deployment goes."""
+    return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
 
 
 def _takes_requests(pod: Object) -> bool:

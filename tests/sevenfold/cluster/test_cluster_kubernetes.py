@@ -149,6 +149,16 @@ def test_what_an_autoscaler_has_added_stays(world: World) -> None:
     assert world.replicas(ONE) == 4
 
 
+def test_an_autoscaler_that_wants_fewer_meanwhile_is_right(world: World) -> None:
+    world.cluster.deploy(live())
+    world.api.pod = NO_NODE
+    path = f"{Path_}/{service(ONE)}/scale"
+    world.client.patch(path, {"spec": {"replicas": 4}})
+    threading.Timer(0.3, lambda: world.client.patch(path, {"spec": {"replicas": 2}})).start()
+    assert len(world.cluster.deploy(live(), 20).endpoints) == 2
+    assert world.replicas(ONE) == 2
+
+
 def test_an_autoscaler_that_model_yaml_wants_no_more_goes(world: World) -> None:
     world.cluster.deploy(live())
     spec_in(world.settings.models, MODEL_YAML)
@@ -188,6 +198,21 @@ def test_removing_drains_first_and_leaves_nothing(world: World) -> None:
     world.cluster.remove(MODEL, "champion")
 
 
+def test_an_evicted_pod_which_stays_for_reading_stands_in_nobodys_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes, "GONE_LIMIT_S", 2.0)
+    world.cluster.deploy(live())
+    evicted = next(iter(world.api.there(PODS).values()))["metadata"]["name"]
+    (crash,) = crashed(137, "", restarts=7)["containerStatuses"]
+    status = {"phase": "Failed", "reason": "Evicted", "conditions": [], "containerStatuses": [crash]}
+    world.api.objects[PODS, PRODUCTION, evicted].patch({"status": status})
+    assert len(world.cluster.deploy(live(replicas=3), 5).endpoints) == 3
+    assert evicted in world.api.there(PODS)
+    world.cluster.remove(MODEL, "champion")
+    assert world.api.everything() == []
+
+
 def test_what_is_deployed_again_while_it_drains_is_not_deleted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +228,7 @@ def test_what_is_deployed_again_while_it_drains_is_not_deleted(
     assert world.replicas(ONE) == 1
 
 
-def test_it_scales_and_says_what_is_not_there(world: World) -> None:
+def test_it_scales_and_says_what_is_not_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.cluster.deploy(live())
     assert len(world.cluster.scale(MODEL, "champion", 3).endpoints) == 3
     assert world.replicas(ONE) == 3
@@ -211,6 +236,9 @@ def test_it_scales_and_says_what_is_not_there(world: World) -> None:
     assert world.replicas(ONE) == 1
     with pytest.raises(NotDeployed, match="there is nothing"):
         world.cluster.scale(MODEL, "challenger", 1)
+    monkeypatch.setattr(world.cluster, "_of", lambda wanted: None)
+    with pytest.raises(NotDeployed, match="was just removed"):
+        world.cluster.scale(MODEL, "champion", 2)
 
 
 def test_nobody_without_evidence_is_deployed(world: World) -> None:

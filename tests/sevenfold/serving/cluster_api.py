@@ -153,7 +153,7 @@ class ClusterApi(kmock.KubernetesEmulator):
         mine = {
             pod: one
             for pod, one in self.there(PODS, namespace).items()
-            if _owner(one) == held["metadata"]["uid"]
+            if _owner(one) == held["metadata"]["uid"] and not _has_failed(one)
         }
         staying = [pod for pod, one in mine.items() if "deletionTimestamp" not in one["metadata"]]
         for _ in range(held["spec"]["replicas"] - len(staying)):
@@ -180,7 +180,7 @@ class ClusterApi(kmock.KubernetesEmulator):
         pods = [
             one
             for one in self.there(PODS, namespace).values()
-            if _owner(one) == deployment.raw["metadata"]["uid"]
+            if _owner(one) == deployment.raw["metadata"]["uid"] and not _has_failed(one)
         ]
         staying = [one for one in pods if "deletionTimestamp" not in one["metadata"]]
         ready = [one for one in staying if one["status"].get("conditions") == READY["conditions"]]
@@ -307,6 +307,11 @@ def _selected(one: dict[str, Any], wanted: str) -> bool:
 
 def _owner(one: dict[str, Any]) -> str | None:
     return next((owner["uid"] for owner in one["metadata"].get("ownerReferences", [])), None)
+
+
+def _has_failed(pod: dict[str, Any]) -> bool:
+    """An evicted pod is counted no more and deleted by no controller: it stays until its owner goes."""
+    return bool(pod["status"].get("phase") == "Failed")
 
 
 def _status(code: int, message: str, kind: str = "", name: str = "") -> web.Response:
