@@ -31,6 +31,9 @@ from sevenfold.told_to_end import told_to_end
 EVERY_S = 0.5
 AGAIN_S = 10.0
 """How long after a failure, or without any change, a model is reconciled again."""
+CLUSTER_EVERY_S = 5.0
+"""How often a cluster is asked what is deployed: only what nobody has needed for half a minute is looked for
+there, and its API server is everybody's."""
 
 
 def reconcile_now(store: Store, model: str, settings: Settings) -> Reconciled:
@@ -72,13 +75,13 @@ class Follower:
 
 def scale(store: Store, settings: Settings, stop: threading.Event) -> None:
     """Keeps the replicas of all models what their load needs, until it is told to stop."""
-    scaler = (
-        Scaler(store, open_cluster(), local_gateway().envoy.in_flight, scale_of)
-        if settings.runtime == "local"
-        else Scaler(store, open_cluster(), dict, lambda model: None)
-    )
+    if settings.runtime == "local":
+        scaler = Scaler(store, open_cluster(), local_gateway().envoy.in_flight, scale_of)
+    else:
+        scaler = Scaler(store, open_cluster(), dict, lambda model: None)
+    every = autoscaling.EVERY_S if settings.runtime == "local" else CLUSTER_EVERY_S
     trouble: dict[str, str] = {}
-    while not stop.wait(autoscaling.EVERY_S):
+    while not stop.wait(every):
         for model in models(settings.models):
             try:
                 said, now = scaler.look(model), ""

@@ -226,6 +226,25 @@ def test_trouble_is_said_once_and_the_looking_goes_on(
     assert capsys.readouterr().out.splitlines() == [trouble, "2 replicas become 3", trouble]
 
 
+@pytest.mark.parametrize(("runtime", "seconds"), [("local", 0.5), ("kubernetes", 5.0)])
+def test_a_clusters_api_is_not_asked_as_often_as_what_runs_here(
+    runtime: str, seconds: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    waited: list[float] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout or 0.0)
+            return True
+
+    monkeypatch.setenv("SEVENFOLD_HOME", str(tmp_path))
+    monkeypatch.setenv("SEVENFOLD_RUNTIME", runtime)
+    settings.cache_clear()
+    reconciler.scale(object(), settings(), Stop())  # type: ignore[arg-type]
+    settings.cache_clear()
+    assert waited == [seconds]
+
+
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[Local]:
     """Replicas that need 20 ms for an answer."""
