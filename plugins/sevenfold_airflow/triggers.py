@@ -10,6 +10,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from sqlalchemy import func, select
 
+from sevenfold.evidence.database import StoreUnavailable
 from sevenfold.evidence.store import Store, open_store
 from sevenfold.evidence.tables import measurements
 from sevenfold.gates.analyse import analyse
@@ -62,6 +63,11 @@ class GateTrigger(BaseTrigger):
             if newest == seen:
                 return seen, None
             verdict = analyse(store, self.promotion, now).verdict
+        except StoreUnavailable:
+            return (
+                seen,
+                None,
+            )  # away for longer than the gate's retries last; until the deadline there is time
         except Exception as error:
             # The gate's task has retries and shows errors; a trigger has neither.
             return seen, f"judging failed: {error}"

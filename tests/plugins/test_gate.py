@@ -14,7 +14,9 @@ from tests.airflow_home import context
 from tests.rail_world import World
 
 from sevenfold.candidates.candidate import Candidate
+from sevenfold.evidence.database import StoreUnavailable
 from sevenfold.release.promotion import Promotion
+from sevenfold_airflow import triggers
 from sevenfold_airflow.close import CloseOperator, FinishOperator, leave_word
 from sevenfold_airflow.gate import GateSensor
 from sevenfold_airflow.promote import PromoteOperator
@@ -171,6 +173,21 @@ def test_the_trigger_waits_quietly_and_wakes_on_trouble(world: World, promotion:
     assert "judging failed" in (trigger._look(seen)[1] or "")
     world.store.end_promotion(promotion.id, "superseded", "Inconclusive", "newer")
     assert trigger._look(seen)[1] == "the promotion has ended"
+
+
+def test_a_database_that_is_away_for_a_while_ends_no_wait(
+    world: World, promotion: Promotion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> None:
+        raise StoreUnavailable("The evidence store cannot be used: it is failing over.")
+
+    monkeypatch.setattr(triggers, "open_store", away)
+    now = datetime.now(UTC)
+    waiting, over = (
+        GateTrigger(promotion.id, (now + timedelta(hours=hours)).isoformat()) for hours in (1, -1)
+    )
+    assert waiting._look(7) == (7, None)
+    assert over._look(7)[1] == "the deadline has passed"
 
 
 def test_a_missing_gate_file_fails_with_its_name(world: World, promotion: Promotion) -> None:
