@@ -49,6 +49,10 @@ class UnknownCandidate(SevenfoldError):
     """No candidate has this id."""
 
 
+class NoStore(SevenfoldError):
+    """Nobody has said where the evidence of a cluster is."""
+
+
 class BudgetSpent(SevenfoldError):
     """A test set has been looked at as often as its gate allows."""
 
@@ -461,11 +465,19 @@ def open_store(url: str | None = None, keys: Path | None = None) -> Store:
     `keys` is the folder of the signing keys; settings().secrets/evidence by default.
 
     Raises:
+        NoStore: in a pod nobody has said where it is; a file of its own would be empty, and gone with it.
         SchemaTooNew: the database was made by a later version.
         NotMigrated: PostgreSQL has not the tables of this version (see `upgrade`).
         StoreUnavailable: the database cannot be reached.
     """
-    store = Store(url or settings().evidence_url, keys)
+    here = settings()
+    where = url or here.evidence_url
+    if here.runtime == "kubernetes" and where == f"sqlite:///{here.home}/evidence.db":
+        raise NoStore(
+            "SEVENFOLD_RUNTIME is kubernetes, and SEVENFOLD_EVIDENCE_URL does not say where the evidence is: "
+            "in a pod the Secret `sevenfold` of its namespace does (docs/cluster.md, Secrets)"
+        )
+    store = Store(where, keys)
     store.require_prepared()
     return store
 

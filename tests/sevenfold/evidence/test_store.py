@@ -16,9 +16,10 @@ from sevenfold.environments import UnknownEnvironment
 from sevenfold.evidence import audit, tables
 from sevenfold.evidence.database import SchemaTooNew, StoreUnavailable
 from sevenfold.evidence.records import UnknownAlert
-from sevenfold.evidence.store import BudgetSpent, UnknownCandidate, open_store, upgrade
+from sevenfold.evidence.store import BudgetSpent, NoStore, UnknownCandidate, open_store, upgrade
 from sevenfold.gates.measurement import Measurement
 from sevenfold.release.promotion import PromotionEnded, UnknownPromotion
+from sevenfold.settings import settings
 
 
 def test_a_candidate_is_kept_once_as_it_was_first_written(world: World) -> None:
@@ -39,6 +40,23 @@ def test_what_nobody_knows_is_named(world: World) -> None:
         world.begin(None, "qa")
     with pytest.raises(UnknownCandidate, match="one of dice, not of coin"):
         world.begin(world.store.add_candidate(candidate("a", "dice")), "testing")
+
+
+def test_a_pod_without_its_secret_begins_no_evidence_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEVENFOLD_HOME", str(tmp_path))
+    monkeypatch.setenv("SEVENFOLD_RUNTIME", "kubernetes")
+    settings.cache_clear()
+    try:
+        with pytest.raises(NoStore, match="the Secret `sevenfold` of its namespace"):
+            open_store()
+        with pytest.raises(NoStore):
+            open_store(settings().evidence_url)
+        assert list(tmp_path.iterdir()) == []
+        open_store(f"sqlite:///{tmp_path}/elsewhere.db")
+    finally:
+        settings.cache_clear()
 
 
 def test_a_promotion_begins_once(world: World) -> None:
