@@ -18,7 +18,7 @@ from tests.sevenfold.serving.local import ONE, Load, local
 
 from sevenfold.cluster import Deployment
 from sevenfold.gateway import Traffic
-from sevenfold.model.spec import load_spec, models
+from sevenfold.model.spec import load_spec
 from sevenfold.serving.metrics import Metrics
 
 SERVING = {"sevenfold-staging", "sevenfold-preproduction", "sevenfold-production"}
@@ -71,25 +71,8 @@ def test_every_rule_is_whole(rules: list[dict[str, Any]]) -> None:
         promql_parser.parse("sum by (model (rate(up[5m])))")
 
 
-def test_the_promises_are_those_of_the_models(rules: list[dict[str, Any]]) -> None:
-    told = {
-        (rule["record"], rule["labels"]["model"]): rule["expr"]
-        for rule in rules
-        if "promised" in rule.get("record", "")
-    }
-    slas = {name: load_spec(name).serving.sla for name in models()}
-    wanted = {
-        ("sevenfold:promised_error_rate", name): f"vector({sla.error_rate:g})" for name, sla in slas.items()
-    }
-    wanted |= {
-        ("sevenfold:promised_p99_seconds", name): f"vector({sla.p99_ms / 1000:g})"
-        for name, sla in slas.items()
-    }
-    assert told == wanted
-
-
 def test_every_series_is_one_that_is_there(rules: list[dict[str, Any]], tmp_path: Path) -> None:
-    page = Metrics("m", "c", "s").page().decode()
+    page = Metrics("m", "c", "s", load_spec("flight_delay").serving.sla).page().decode()
     with local(tmp_path) as stack:
         stack.cluster.deploy(Deployment("tiny", ONE, "champion", 1))
         stack.gateway.apply(Traffic("tiny", ONE, generation=1))

@@ -10,21 +10,25 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from sevenfold.model.spec import Sla
 
 SECONDS = (0.00025, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _NAMES = ("model", "candidate", "slot")
 
 
 class Metrics(Collector):
-    """Counters of one candidate in one slot."""
+    """Counters of one candidate in one slot, and with `sla` what its model promises, for alerts."""
 
-    def __init__(self, model: str, candidate: str, slot: str) -> None:
+    def __init__(self, model: str, candidate: str, slot: str, sla: Sla | None = None) -> None:
         self._registry = CollectorRegistry()
-        self._values = (model, candidate, slot)
+        self._values, self._sla = (model, candidate, slot), sla
         self._requests = Counter[int]()
         self._rows = self._lost = 0
         self._buckets, self._seconds = [0] * (len(SECONDS) + 1), 0.0
@@ -74,6 +78,18 @@ class Metrics(Collector):
         is_ready = GaugeMetricFamily("sevenfold_ready", "1 while ready", labels=_NAMES)
         is_ready.add_metric(self._values, float(self._is_ready))
         yield is_ready
+        yield from self._promises()
+
+    def _promises(self) -> Iterator[Metric]:
+        if self._sla is None:
+            return
+        for name, promised, what in (
+            ("error_rate", self._sla.error_rate, "Share of the requests that may fail"),
+            ("p99_seconds", self._sla.p99_ms / 1000, "What 99 of 100 requests may take"),
+        ):
+            promise = GaugeMetricFamily(f"sevenfold_promised_{name}", what, labels=_NAMES)
+            promise.add_metric(self._values, promised)
+            yield promise
 
 
 def _cumulated(counts: list[int]) -> list[tuple[str, float]]:

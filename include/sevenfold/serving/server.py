@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -32,6 +32,9 @@ from sevenfold.serving.protocol import MAX_BODY
 from sevenfold.serving.pseudonyms import Pseudonyms, pseudonyms
 from sevenfold.serving.wire import Connection
 from sevenfold.settings import settings
+
+if TYPE_CHECKING:
+    from sevenfold.model.spec import Sla
 
 DRAIN_S = 3.0
 """A gateway that asks every second has seen a replica unready twice by then."""
@@ -77,6 +80,13 @@ def hidden(model: str) -> Callable[[], Pseudonyms | None]:
     return asked
 
 
+def promised(model: str) -> Sla:
+    """What the model promises its callers."""
+    from sevenfold.model.spec import load_spec
+
+    return load_spec(model, settings().models).serving.sla
+
+
 def application(
     model: str,
     candidate: str,
@@ -84,8 +94,14 @@ def application(
     file: Path,
     logs: Path,
     personal: Callable[[], Pseudonyms | None] = lambda: None,
+    sla: Sla | None = None,
 ) -> ServingApp:
-    """The app that serves `file`, warmed up; `personal` says what logs keep of personal features."""
+    """The app that serves `file`, warmed up.
+
+    Args:
+        personal: what logs keep of personal features.
+        sla: what the model promises, for who reads its metrics.
+    """
     served = ServedModel(file)
     return ServingApp(
         model,
@@ -94,7 +110,7 @@ def application(
         served,
         PredictionLog(logs, model, candidate, served.signature, personal),
         FeedbackLog(logs, model),
-        Metrics(model, candidate, slot),
+        Metrics(model, candidate, slot, sla),
     )
 
 
@@ -161,8 +177,9 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         file = admitted_file(given.model, given.candidate, given.slot)
-        logs = given.log_dir or settings().logs
-        app = application(given.model, given.candidate, given.slot, file, logs, hidden(given.model))
+        logs, personal = given.log_dir or settings().logs, hidden(given.model)
+        of = given.model, given.candidate, given.slot
+        app = application(*of, file, logs, personal, promised(given.model))
         print(f"serves {given.candidate} as {given.slot} on {given.host}:{given.port}", flush=True)
         serve(app, given.port, given.host, given.drain)
     except SevenfoldError as error:

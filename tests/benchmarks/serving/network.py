@@ -59,9 +59,11 @@ def write(path: Path) -> Path:
 
 
 if __name__ == "__main__":
+    from sevenfold.model.spec import Sla
     from sevenfold.serving import server
     from sevenfold.settings import settings
 
     server.admitted_file = lambda model, candidate, slot: settings().home / f"{candidate}.onnx"
     server.hidden = lambda model: lambda: None
+    server.promised = lambda model: Sla(rate=100, p99_ms=100, error_rate=0.001)
     server.main(sys.argv[1:])

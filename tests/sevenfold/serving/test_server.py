@@ -25,6 +25,7 @@ from sevenfold.environments import before
 from sevenfold.errors import NO_RETRY_HELPS
 from sevenfold.evidence.artifacts import open_artifacts
 from sevenfold.evidence.store import open_store
+from sevenfold.model.spec import load_spec
 from sevenfold.serving import log, server
 from sevenfold.serving.model import BadModel
 from sevenfold.settings import REPOSITORY, Settings
@@ -117,6 +118,16 @@ def test_it_answers_and_goes_in_order(running: tuple[subprocess.Popen[str], str]
             assert client.post(INFER, json=tiny.request(1)).status_code == 200
     assert process.wait(timeout=15) == 0
     assert time.monotonic() - told >= 1.0
+
+
+def test_it_tells_prometheus_what_its_model_promises(
+    running: tuple[subprocess.Popen[str], str], settings: Settings, proven: Candidate
+) -> None:
+    sla = load_spec(MODEL, settings.models).serving.sla
+    of = f'{{candidate="{proven.id}",model="{MODEL}",slot="staging"}}'
+    page = httpx.get(f"{running[1]}/metrics").text.splitlines()
+    assert f"sevenfold_promised_error_rate{of} {sla.error_rate}" in page
+    assert f"sevenfold_promised_p99_seconds{of} {sla.p99_ms / 1000}" in page
 
 
 def test_an_answer_is_one_piece(running: tuple[subprocess.Popen[str], str]) -> None:

@@ -103,6 +103,7 @@ class Passes:
 if __name__ == "__main__":  # a replica of LocalCluster: admission is tested elsewhere
     import time
 
+    from sevenfold.model.spec import Sla
     from sevenfold.serving import server
     from sevenfold.serving.model import ServedModel
     from sevenfold.settings import settings
@@ -119,6 +120,7 @@ if __name__ == "__main__":  # a replica of LocalCluster: admission is tested els
 
     server.admitted_file = lambda model, candidate, slot: settings().home / f"{candidate}.onnx"
     server.hidden = lambda model: lambda: None
+    server.promised = lambda model: Sla(rate=100, p99_ms=100, error_rate=0.001)
     given = sys.argv[1:]
     if "--think" in given:
         at = given.index("--think")
