@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import cached_property
@@ -12,11 +12,10 @@ from typing import Any
 
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import AsyncKubernetesHook
 from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import generic_api_retry
-from airflow.providers.cncf.kubernetes.utils.pod_manager import (
-    detect_pod_terminate_early_issues,
-    parse_log_line,
-)
+from airflow.providers.cncf.kubernetes.utils.pod_manager import detect_pod_terminate_early_issues
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from sevenfold_airflow.pod_log import PodLog
 
 OF_JOB = "batch.kubernetes.io/job-name"
 NUMBER = "batch.kubernetes.io/job-completion-index"
@@ -68,7 +67,7 @@ class NodesTrigger(BaseTrigger):
         self.container = base_container_name
         self.poll_interval, self.log_interval = poll_interval, log_interval
         self.schedule_timeout, self.startup_timeout, self.until = schedule_timeout, startup_timeout, until
-        self._read_until: dict[str, datetime] = {}
+        self._logs: defaultdict[str, PodLog] = defaultdict(PodLog)
         self._logged_at = time.monotonic()
         self._fired = False
 
@@ -184,25 +183,21 @@ class NodesTrigger(BaseTrigger):
         return list(found.items)
 
     async def _show_log(self, pod: Any) -> None:
-        """What the pod has written since the last look, but for the second that runs."""
+        """What the pod has written since the last look."""
         from kubernetes_asyncio.client import ApiException
 
         if pod.status.phase == "Pending":
             return
-        name, now = pod.metadata.name, datetime.now(UTC)
-        since = self._read_until.get(name)
-        seconds = math.ceil((now - since).total_seconds()) + 1 if since else None
+        name = pod.metadata.name
+        log = self._logs[name]
         try:
-            lines = await self.hook.read_logs(name, self.namespace, self.container, seconds)
+            lines = await self.hook.read_logs(name, self.namespace, self.container, log.seconds())
         except ApiException as error:
             self.log.warning("what pod %s wrote was not read: %s", name, error.reason)
             return
         number = (pod.metadata.labels or {}).get(NUMBER, name)
-        for line in lines:
-            at, message = parse_log_line(line)
-            if at is not None and (since is None or at > since):
-                self._read_until[name] = at
-                self.log.info("[node %s] %s", number, message)
+        for line in log.unseen(lines):
+            self.log.info("[node %s] %s", number, line)
 
 
 async def outcome(trigger: NodesTrigger) -> dict[str, Any]:

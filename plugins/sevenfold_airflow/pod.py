@@ -16,8 +16,10 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, NoReturn
 
+from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import generic_api_retry
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.pod_generator import make_safe_label_value
+from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
 from airflow.providers.cncf.kubernetes.utils.pod_manager import PodNotFoundException
 from airflow.sdk.exceptions import (
     AirflowException,
@@ -33,9 +35,11 @@ from sevenfold.settings import REPOSITORY, settings
 from sevenfold_airflow.close import leave_word
 from sevenfold_airflow.links import EvidenceLink, ReportLink
 from sevenfold_airflow.local_pod import CannotRunLocally, Ended, LocalPod, signal_name
+from sevenfold_airflow.pod_log import PodLog
 from sevenfold_airflow.pod_refused import Refusal, unreachable, why_refused
 from sevenfold_airflow.pod_settings import PodSettings
 from sevenfold_airflow.pod_template import pod_template
+from sevenfold_airflow.pod_trigger import PodTrigger
 from sevenfold_airflow.pods import Pods
 
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -160,6 +164,13 @@ class PodOperator(KubernetesPodOperator):
         with self._explained():
             return super().execute(context)
 
+    def defer(self, *, trigger: Any, **how: Any) -> NoReturn:
+        """Frees the worker; the pod is followed by a trigger that shows all of its log."""
+        if type(trigger) is KubernetesPodTrigger:
+            trigger = PodTrigger(**trigger.serialize()[1])
+        super().defer(trigger=trigger, **how)
+        raise AssertionError("a task goes on after it was deferred")
+
     def trigger_reentry(self, context: Any, event: dict[str, Any]) -> Any:
         """Continues after the triggerer saw the pod end; a pod that has vanished meanwhile is no success.
 
@@ -175,6 +186,30 @@ class PodOperator(KubernetesPodOperator):
             if self.pod is None:
                 raise vanished
             return result
+
+    def _write_logs(  # type: ignore[override]
+        self, pod: Any, follow: bool = False, since_time: Any = None
+    ) -> None:
+        """Shows what the pod wrote after `since_time`, when the triggerer looked last.
+
+        (The provider's asks for whole seconds, and shows some lines again or not at all.)
+        """
+        after = datetime.fromisoformat(since_time) if isinstance(since_time, str) else since_time
+        for line in PodLog(after).unseen(self._read_log(pod)):
+            self.log.info(line)
+
+    @generic_api_retry  # type: ignore[untyped-decorator]
+    def _read_log(self, pod: Any) -> list[str]:
+        """All of it, each line with its time."""
+        told: Any = self.client.read_namespaced_pod_log(
+            pod.metadata.name,
+            pod.metadata.namespace,
+            container=self.base_container_name,
+            timestamps=True,
+            _preload_content=False,
+        )
+        lines: list[str] = told.data.decode("utf-8", errors="replace").splitlines()
+        return lines
 
     def convert_config_file_to_dict(self) -> None:
         """Hands the triggerer a kubeconfig only where the task's author named one.

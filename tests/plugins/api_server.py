@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -60,12 +61,14 @@ class Life:
         phase: how far it gets of itself: "Running" stays there until `goes_on` is set.
         scheduled: whether a node is found, `why_not` says why not.
         waiting: reason and message of a container that does not start.
+        pause: seconds after each of its lines.
         status: whether it ever gets one.
     """
 
     exit_code: int = 0
     reason: str = ""
     lines: tuple[str, ...] = ("working", "done")
+    pause: float = 0.0
     scheduled: bool = True
     why_not: str = "0/1 nodes are available: 1 Insufficient memory."
     waiting: tuple[str, str] | None = None
@@ -199,6 +202,7 @@ class ApiServer(kmock.KubernetesEmulator):
         self._show(pod, {"running": {"startedAt": _now()}}, "Running")
         for line in life.lines:
             self.logs[name].append(f"{_now()} {line}")
+            await asyncio.sleep(life.pause)
         while life.holds and not life.goes_on.is_set():
             await asyncio.sleep(0.02)
         if pod.deleted:
@@ -263,13 +267,18 @@ class ApiServer(kmock.KubernetesEmulator):
         pod.patch({"status": {"phase": phase, "containerStatuses": [base]}})
 
     async def _send_log(self, raw: web.BaseRequest, namespace: str, name: str) -> web.StreamResponse:
+        """The lines, or those of the last seconds that are asked for, as a kubelet counts them."""
         if name not in self.pods():
             return web.json_response({"message": f"pods {name} not found", "code": 404}, status=404)
         answer = web.StreamResponse()
         await answer.prepare(raw)
-        sent = 0
+        sent, seconds = 0, float(raw.query.get("sinceSeconds", "inf"))
+        since = time.time() - seconds
         while True:
             for line in self.logs.get(name, [])[sent:]:
+                if datetime.fromisoformat(line.partition(" ")[0]).timestamp() < since:
+                    sent += 1
+                    continue
                 text = line if raw.query.get("timestamps", "").lower() == "true" else line.partition(" ")[2]
                 await answer.write(f"{text}\n".encode())
                 sent += 1

@@ -147,6 +147,22 @@ def test_a_pod_runs_is_logged_and_deleted(
     assert "done" in logged()
 
 
+@pytest.mark.parametrize("nodes", [None, 2])
+def test_every_line_is_shown_once_however_it_falls_between_two_looks(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str], nodes: int | None
+) -> None:
+    lines = tuple(f"line {number}" for number in range(140))
+    server.lives[:] = [Life(lines=lines, pause=0.02)]
+    server.faults.append(Fault("GET", "/log", 500, times=1))
+    task = Task(server, monkeypatch, deferrable=True)
+    task.nodes = nodes
+    task.run()
+    told = [line for line in logged().splitlines() if "line " in line]
+    assert server.count("GET", "/log.*sinceSeconds") >= (nodes or 1), "it was read while it was written"
+    for prefix in ("[node 0] ", "[node 1] ") if nodes else ("",):
+        assert [line for line in told if line.startswith(prefix)] == [f"{prefix}{line}" for line in lines]
+
+
 @WAITING
 def test_a_pod_that_fails_is_explained_and_kept(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
