@@ -81,7 +81,9 @@ class Trier:
         return ended
 
     def phases(self, of: str) -> list[str]:
-        return [pod.status.phase for pod in self.place.cluster.pods(self.place.namespace, of=of)]
+        """Of its pods that stay: one that is being deleted takes the kubelet a moment."""
+        pods = self.place.cluster.pods(self.place.namespace, of=of)
+        return [pod.status.phase for pod in pods if pod.metadata.deletion_timestamp is None]
 
 
 @pytest.fixture(scope="module")
