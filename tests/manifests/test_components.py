@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from tests.manifests.openapi import mistakes, model_of
 from tests.manifests.reachability import End, Network
-from tests.manifests.rendered import KUBERNETES, Resource, of_kind, overlay, read, render
+from tests.manifests.rendered import KUBERNETES, Resource, of_kind, overlay, pods, read, render
 from tests.manifests.rights import matrix, rights
 from tests.manifests.test_objects import dangling
 from tests.manifests.test_reachability import ends
@@ -32,6 +32,10 @@ ROUTERS = f"""
 """
 
 
+WRITERS = ("sevenfold-production/reconciler", "sevenfold-production/roll-back")
+"""Who changes routes beside activities, whose pods have the keys (include/kubernetes/pods)."""
+
+
 def with_component(name: str, folder: Path) -> list[Resource]:
     """The overlay production with one more component, as a platform team would write it."""
     folder.mkdir()
@@ -43,6 +47,16 @@ def with_component(name: str, folder: Path) -> list[Resource]:
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     return read(render(folder))
+
+
+def files(resources: list[Resource]) -> dict[str, set[str]]:
+    """The files of its namespace's Secret that each pod mounts."""
+    return {
+        name: {item["path"] for item in volume["secret"]["items"]}
+        for name, pod in pods(resources)
+        for volume in pod["spec"].get("volumes", [])
+        if volume.get("secret", {}).get("secretName") == "sevenfold-files"
+    }
 
 
 def test_external_secrets_fetch_every_secret_that_is_documented(tmp_path: Path) -> None:
@@ -82,6 +96,9 @@ def test_a_gateway_of_the_cluster_gets_its_routes_from_production_and_its_mirror
         if one["data"].get("SEVENFOLD_GATEWAY_API") == "callers"
     }
     assert told == {"sevenfold-production", "sevenfold-preproduction"}
+    writers = {name: keys for name, keys in files(resources).items() if name.endswith(WRITERS)}
+    assert len(writers) == len(WRITERS)
+    assert all("gateway_jwks.json" in keys for keys in writers.values()), "who may ask goes with each route"
     network, there = Network(of_kind(resources, "NetworkPolicy")), ends(resources)
     plane = End("gateways", {}, {"sevenfold.io/gateway-api": "true"})
     reached = {
