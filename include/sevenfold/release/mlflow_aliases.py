@@ -6,6 +6,7 @@ carries the row's generation as a tag; a later one is left alone.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,15 @@ class MlflowAliases:
         """
         import httpx
 
+        client = httpx.Client(
+            base_url=self.url,
+            timeout=TIMEOUT_S,
+            transport=self._transport,
+            trust_env=False,  # a proxy knows another 127.0.0.1, and no service of a cluster
+            verify=ssl.create_default_context(),  # SSL_CERT_FILE, which httpx forgets with the proxies
+        )
         try:
-            with httpx.Client(base_url=self.url, timeout=TIMEOUT_S, transport=self._transport) as client:
+            with client:
                 self._apply(client, row)
         except httpx.HTTPError as error:
             raise RegistryUnavailable(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import httpx
@@ -124,6 +126,22 @@ def test_a_registry_that_is_down_stops_nothing_and_is_caught_up_with_later(world
     assert reconcile(world.store, MODEL, router, aliases_of(mlflow)).aliases_lag is None
     assert mlflow.model is not None
     assert mlflow.model["aliases"] == {"champion": "1"}
+
+
+def test_a_registry_is_asked_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(403)
+
+        def log_message(self, *_: object) -> None: ...
+
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        aliases = MlflowAliases(f"http://127.0.0.1:{server.server_port}", candidate)
+        with pytest.raises(RegistryUnavailable, match=r"refuses registered-models/get: status 403"):
+            aliases.apply(ReleaseRow(MODEL, "a", generation=1))
 
 
 def test_a_registry_that_refuses_says_why() -> None:
