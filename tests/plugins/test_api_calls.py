@@ -21,26 +21,33 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from airflow.utils.log.logging_mixin import LoggingMixin as TriggerersLog
 from kubernetes.client import models as k8s  # noqa: TID253
 from tests.airflow_home import context
-from tests.plugins.api_server import ApiServer, Fault, Life, api_server
+from tests.mock_kubernetes.batch import Life
+from tests.mock_kubernetes.objects import EVENTS, JOBS, PODS
+from tests.mock_kubernetes.server import Fault, MockKubernetes, mock_kubernetes
 
+from sevenfold.settings import REPOSITORY
 from sevenfold_airflow.nodes import NodesOperator
 from sevenfold_airflow.pod import PodOperator
 
-NAMESPACE = "/namespaces/sevenfold-training"
+ROLE = REPOSITORY / "include" / "kubernetes" / "base" / "environments" / "every" / "launcher.yaml"
+HERE = "sevenfold-training"
+NAMESPACE = f"/namespaces/{HERE}"
 LABELS = {"model": "toy", "environment": "training", "activity": "train", "run": "{{ run_id }}"}
 WAITING = pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "triggerer"])
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[ApiServer]:
-    with api_server(tmp_path) as running:
+def server(tmp_path: Path) -> Iterator[MockKubernetes]:
+    with mock_kubernetes(tmp_path, ROLE) as running:
         yield running
 
 
 class Task:
     """One task of one run on the server; `run` is one try of it."""
 
-    def __init__(self, server: ApiServer, patch: pytest.MonkeyPatch, deferrable: bool, **here: Any) -> None:
+    def __init__(
+        self, server: MockKubernetes, patch: pytest.MonkeyPatch, deferrable: bool, **here: Any
+    ) -> None:
         quick = {"poll_seconds": 0.3, "log_seconds": 1, "schedule_seconds": 5, "start_seconds": 5}
         settings = {"runtime": "kubernetes", "deferrable": deferrable, **quick, **here}
         extra = {"kube_config_path": str(server.kubeconfig), "sevenfold": settings}
@@ -131,17 +138,25 @@ def when(holds: Callable[[], Any], work: Any, seconds: float = 20) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def running(server: ApiServer) -> bool:
+def running(server: MockKubernetes) -> bool:
     """Whether a pod runs now."""
-    return any(pod["status"]["phase"] == "Running" for pod in server.pods().values())
+    return any(pod["status"]["phase"] == "Running" for pod in server.there(PODS).values())
+
+
+def warn(server: MockKubernetes, reason: str, message: str) -> None:
+    """Something of the cluster warns of every pod."""
+    for name in server.there(PODS):
+        event = {"type": "Warning", "reason": reason, "message": message}
+        about = {"metadata": {"name": f"{name}.1"}, "involvedObject": {"name": name, "fieldPath": "spec"}}
+        server.put((EVENTS, HERE, f"{name}.1"), {**about, **event})
 
 
 @WAITING
 def test_a_pod_runs_is_logged_and_deleted(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str], deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str], deferrable: bool
 ) -> None:
     Task(server, monkeypatch, deferrable).run()
-    assert server.pods() == {}, "what succeeded is deleted"
+    assert server.there(PODS) == {}, "what succeeded is deleted"
     assert server.count("POST", "/pods$") == 1
     assert "working" in logged()
     assert "done" in logged()
@@ -149,7 +164,7 @@ def test_a_pod_runs_is_logged_and_deleted(
 
 @pytest.mark.parametrize("nodes", [None, 2])
 def test_every_line_is_shown_once_however_it_falls_between_two_looks(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str], nodes: int | None
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str], nodes: int | None
 ) -> None:
     lines = tuple(f"line {number}" for number in range(140))
     server.lives[:] = [Life(lines=lines, pause=0.02)]
@@ -165,18 +180,18 @@ def test_every_line_is_shown_once_however_it_falls_between_two_looks(
 
 @WAITING
 def test_a_pod_that_fails_is_explained_and_kept(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     server.lives = [Life(exit_code=1, lines=("working", "no rows in April"))]
     with pytest.raises(AirflowException, match="train ended with exit code 1: no rows in April"):
         Task(server, monkeypatch, deferrable).run()
-    [pod] = server.pods().values()
+    [pod] = server.there(PODS).values()
     assert pod["metadata"]["labels"]["already_checked"] == "True"
 
 
 @WAITING
 def test_exit_64_is_not_tried_again(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     server.lives = [Life(exit_code=64, lines=("the data are empty",))]
     with pytest.raises(AirflowFailException, match=r"^the data are empty$"):
@@ -184,7 +199,7 @@ def test_exit_64_is_not_tried_again(
 
 
 @WAITING
-def test_memory_is_named(server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool) -> None:
+def test_memory_is_named(server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool) -> None:
     server.lives = [Life(exit_code=137, reason="OOMKilled")]
     with pytest.raises(AirflowException, match=r"needed more memory than its limit of 2Gi .* raise memory"):
         Task(server, monkeypatch, deferrable).run()
@@ -205,22 +220,22 @@ def test_memory_is_named(server: ApiServer, monkeypatch: pytest.MonkeyPatch, def
     ids=["no node", "no image", "no secret", "no status at all"],
 )
 def test_a_pod_that_does_not_start_is_explained_and_leaves_nothing_that_could_start_later(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool, life: Life, said: str
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool, life: Life, said: str
 ) -> None:
     server.lives = [life]
     task = Task(server, monkeypatch, deferrable, schedule_seconds=1, start_seconds=1)
     with pytest.raises(AirflowException, match=said):
         task.run()
-    assert server.pods() == {}
+    assert server.there(PODS) == {}
 
 
 def test_a_volume_that_cannot_be_mounted_is_found_among_the_events(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.lives = [Life(waiting=("ContainerCreating", ""))]
     task = Task(server, monkeypatch, deferrable=True, start_seconds=1)
     said = 'MountVolume.SetUp failed for volume "data": no such share'
-    when(server.pods, lambda: [server.warn(name, "FailedMount", said) for name in server.pods()])
+    when(lambda: server.there(PODS), lambda: warn(server, "FailedMount", said))
     with pytest.raises(
         AirflowException, match=r"did not start \(FailedMount: MountVolume.SetUp failed .* share\)"
     ):
@@ -231,7 +246,11 @@ def test_a_volume_that_cannot_be_mounted_is_found_among_the_events(
 @pytest.mark.parametrize("after_it_was_done", [False, True], ids=["refused", "answer lost"])
 @pytest.mark.parametrize("status", [500, 429, 0], ids=["500", "429", "connection lost"])
 def test_a_creation_that_is_not_answered_makes_one_pod(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool, status: int, after_it_was_done: bool
+    server: MockKubernetes,
+    monkeypatch: pytest.MonkeyPatch,
+    deferrable: bool,
+    status: int,
+    after_it_was_done: bool,
 ) -> None:
     server.faults = [Fault("POST", f"{NAMESPACE}/pods$", status, 2, after=after_it_was_done)]
     server.lives = [Life(holds=True)]
@@ -239,7 +258,7 @@ def test_a_creation_that_is_not_answered_makes_one_pod(
     seen: list[int] = []
 
     def look() -> None:
-        seen.append(len(server.pods()))
+        seen.append(len(server.there(PODS)))
         server.lives[0].goes_on.set()
 
     when(lambda: running(server), lambda: after(0.5, look))
@@ -251,7 +270,7 @@ def test_a_creation_that_is_not_answered_makes_one_pod(
 
 
 def test_another_tasks_pod_of_the_same_name_is_not_taken(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.lives = [Life(holds=True)]
     other = Task(server, monkeypatch, deferrable=True)
@@ -264,7 +283,7 @@ def test_another_tasks_pod_of_the_same_name_is_not_taken(
         task.run()
 
 
-def test_it_waits_as_long_as_the_server_asks(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_waits_as_long_as_the_server_asks(server: MockKubernetes, monkeypatch: pytest.MonkeyPatch) -> None:
     server.faults = [Fault("POST", "/pods$", 429, headers={"Retry-After": "2"})]
     started = time.monotonic()
     Task(server, monkeypatch, deferrable=False).run()
@@ -274,7 +293,7 @@ def test_it_waits_as_long_as_the_server_asks(server: ApiServer, monkeypatch: pyt
 @WAITING
 @pytest.mark.parametrize("status", [500, 429, 410])
 def test_questions_that_fail_for_a_while_change_nothing(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool, status: int
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool, status: int
 ) -> None:
     """410: the watch is too old. Events, the pod's state and its log all fail twice."""
     server.lives = [Life(holds=True)]
@@ -286,12 +305,12 @@ def test_questions_that_fail_for_a_while_change_nothing(
     when(lambda: all(fault.times == 0 for fault in server.faults[1:]), server.lives[0].goes_on.set, 4)
     Task(server, monkeypatch, deferrable).run()
     assert server.count("POST", "/pods$") == 1
-    assert server.pods() == {}
+    assert server.there(PODS) == {}
 
 
 @WAITING
 def test_slow_answers_are_waited_for(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     server.faults = [Fault("GET", "/pods", None, 4, seconds=0.7), Fault("POST", "/pods$", None, seconds=1)]
     Task(server, monkeypatch, deferrable).run()
@@ -300,7 +319,7 @@ def test_slow_answers_are_waited_for(
 
 @WAITING
 def test_an_api_server_that_stays_away_leaves_the_pod_to_the_next_try(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     server.lives = [Life(holds=True)]
     task = Task(server, monkeypatch, deferrable)
@@ -308,18 +327,18 @@ def test_an_api_server_that_stays_away_leaves_the_pod_to_the_next_try(
     server.faults = [fault]
     with pytest.raises(AirflowException, match=r"the API server did not serve train \(500"):
         task.run()
-    [name] = server.pods()
-    assert "already_checked" not in server.pods()[name]["metadata"]["labels"]
+    [name] = server.there(PODS)
+    assert "already_checked" not in server.there(PODS)[name]["metadata"]["labels"]
     fault.times = 0
     after(0.5, server.lives[0].goes_on.set)
     task.run(try_number=2)
     assert server.count("POST", "/pods$") == 1, "the second try watches the pod of the first"
-    assert server.pods() == {}
+    assert server.there(PODS) == {}
 
 
 @WAITING
 def test_a_task_whose_worker_died_finds_its_pod(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     server.lives = [Life(holds=True)]
     with pytest.raises(TaskDeferred):  # and nobody ever comes back to it
@@ -327,13 +346,13 @@ def test_a_task_whose_worker_died_finds_its_pod(
     after(1, server.lives[0].goes_on.set)
     Task(server, monkeypatch, deferrable).run(try_number=2)  # it knows no more than the labels
     assert server.count("POST", "/pods$") == 1
-    assert server.pods() == {}
+    assert server.there(PODS) == {}
 
 
 @WAITING
 @pytest.mark.parametrize("code", [0, 1])
 def test_a_pod_that_ended_while_nobody_looked_counts(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool, code: int
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool, code: int
 ) -> None:
     server.lives = [Life(exit_code=code, lines=("its last line",))]
     task = Task(server, monkeypatch, deferrable=True)
@@ -354,11 +373,11 @@ def test_a_pod_that_ended_while_nobody_looked_counts(
 
 @WAITING
 def test_a_pod_that_vanishes_is_no_success(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     server.lives = [Life(holds=True)]
     task = Task(server, monkeypatch, deferrable)
-    when(lambda: running(server), lambda: server.remove(next(iter(server.pods()))))
+    when(lambda: running(server), lambda: server.remove((PODS, HERE, next(iter(server.there(PODS))))))
     with pytest.raises(AirflowException, match="has vanished from namespace sevenfold-training") as raised:
         task.run()
     assert not isinstance(raised.value, AirflowFailException)
@@ -369,14 +388,14 @@ def test_a_pod_that_vanishes_is_no_success(
 
 @WAITING
 def test_a_pod_that_vanishes_when_it_has_succeeded_is_no_success(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     task = Task(server, monkeypatch, deferrable=True)
     with pytest.raises(TaskDeferred) as deferred:
         task.run(stop_when_deferred=True)
     event = asyncio.run(first_event(deferred.value.trigger))
     assert event["status"] == "success"
-    server.remove(event["name"])
+    server.remove((PODS, HERE, event["name"]))
     operator = task._new()
     with pytest.raises(AirflowException, match="has vanished"):
         operator.trigger_reentry(context(operator), event)
@@ -400,7 +419,7 @@ REFUSALS = {
 @pytest.mark.parametrize("nodes", [None, 2], ids=["pod", "job"])
 @pytest.mark.parametrize("case", REFUSALS)
 def test_a_refusal_is_one_sentence_and_tried_again_only_where_it_may_pass(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, case: str, nodes: int | None
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, case: str, nodes: int | None
 ) -> None:
     status, message, said, retry = REFUSALS[case]
     server.faults = [Fault("POST", "/(pods|jobs)$", status, 10, message, reason="Forbidden")]
@@ -410,10 +429,12 @@ def test_a_refusal_is_one_sentence_and_tried_again_only_where_it_may_pass(
         task.run()
     assert isinstance(raised.value, AirflowFailException) is not retry
     assert message.rstrip(".") in str(raised.value)
-    assert server.pods() == {}
+    assert server.there(PODS) == {}
 
 
-def test_an_api_server_that_is_not_there_is_named(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_api_server_that_is_not_there_is_named(
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.faults = [Fault("POST", "/pods$", 0, 10**6)]
     with pytest.raises(
         AirflowException, match=r"the API server does not answer train \(.*: look whether it is up"
@@ -423,7 +444,7 @@ def test_an_api_server_that_is_not_there_is_named(server: ApiServer, monkeypatch
 
 @WAITING
 def test_what_takes_too_long_is_deleted(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     from airflow.sdk.execution_time.timeout import timeout
 
@@ -439,23 +460,23 @@ def test_what_takes_too_long_is_deleted(
             task.run()
         assert task.operator is not None
         task.operator.on_kill()  # as Airflow does then
-    assert server.pods() == {}
+    assert server.there(PODS) == {}
 
 
 def test_who_is_stopped_deletes_the_pod_and_says_so(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.lives = [Life(holds=True)]
     task = Task(server, monkeypatch, deferrable=False)
     when(lambda: running(server), lambda: after(0.5, lambda: task.operator and task.operator.on_kill()))
     with pytest.raises(AirflowException, match="train was stopped by Airflow, and its pod deleted"):
         task.run()
-    assert server.pods() == {}
+    assert server.there(PODS) == {}
 
 
 @pytest.mark.parametrize("nodes", [None, 2], ids=["pod", "job"])
 def test_who_is_stopped_while_deferred_leaves_nothing(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, nodes: int | None
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, nodes: int | None
 ) -> None:
     server.lives = [Life(holds=True)]
     task = Task(server, monkeypatch, deferrable=True)
@@ -463,25 +484,25 @@ def test_who_is_stopped_while_deferred_leaves_nothing(
     with pytest.raises(TaskDeferred) as deferred:
         task.run(stop_when_deferred=True)
     asyncio.run(deferred.value.trigger.on_kill())
-    assert server.pods() == {}
-    assert server.jobs() == {}
+    assert server.there(PODS) == {}
+    assert server.there(JOBS) == {}
 
 
 def test_pods_that_failed_long_ago_go_when_the_next_comes(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.lives = [Life(exit_code=1), Life()]
     with pytest.raises(AirflowException):
         Task(server, monkeypatch, deferrable=False).run()
-    [pod] = server.pods()
-    server.age(pod)
+    [pod] = server.there(PODS)
+    server.change((PODS, HERE, pod), {"metadata": {"creationTimestamp": "2020-01-01T00:00:00Z"}})
     Task(server, monkeypatch, deferrable=False).run()
-    assert [*server.pods()] == [pod], "it ran for long and stays for reading"
+    assert [*server.there(PODS)] == [pod], "it ran for long and stays for reading"
     server.faults = [Fault("GET", "fieldSelector", 500)]
     Task(server, monkeypatch, deferrable=False, keep_failed_hours=0).run()
-    assert len(server.pods()) == 1, "a sweep that fails fails no task"
+    assert len(server.there(PODS)) == 1, "a sweep that fails fails no task"
     Task(server, monkeypatch, deferrable=False, keep_failed_hours=0).run()
-    assert server.pods() == {}
+    assert server.there(PODS) == {}
 
 
 def on_nodes(task: Task) -> Task:
@@ -491,14 +512,14 @@ def on_nodes(task: Task) -> Task:
 
 @WAITING
 def test_a_job_runs_on_all_nodes_is_logged_and_deleted(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str], deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str], deferrable: bool
 ) -> None:
     server.lives = [Life(holds=True)]
     task = on_nodes(Task(server, monkeypatch, deferrable))
     pods: list[str] = []
 
     def go_on() -> None:
-        pods.extend(server.pods())
+        pods.extend(server.there(PODS))
         shown.append("[node 0] working" in logged())
         server.lives[0].goes_on.set()
 
@@ -509,18 +530,18 @@ def test_a_job_runs_on_all_nodes_is_logged_and_deleted(
     assert shown == [True], "what they write is shown while they run"
     assert "[node 1] done" in logged()
     assert logged().count("[node 1] working") == 1
-    assert (server.jobs(), server.pods()) == ({}, {})
+    assert (server.there(JOBS), server.there(PODS)) == ({}, {})
 
 
 @WAITING
 def test_a_job_whose_node_fails_says_which_first(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     server.lives = [Life(holds=True), Life(exit_code=137, reason="OOMKilled")]
     task = on_nodes(Task(server, monkeypatch, deferrable))
     with pytest.raises(AirflowException, match="needed more memory than its limit of 2Gi"):
         task.run()
-    [job] = server.jobs().values()
+    [job] = server.there(JOBS).values()
     assert job["spec"]["ttlSecondsAfterFinished"] == 72 * 3600, "it stays for reading, but not for ever"
     server.lives = [Life()]
     task.run(try_number=2)
@@ -529,7 +550,7 @@ def test_a_job_whose_node_fails_says_which_first(
 
 @WAITING
 def test_a_job_of_an_interrupted_try_is_found(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     server.lives = [Life(holds=True)]
     with pytest.raises(TaskDeferred):
@@ -542,7 +563,7 @@ def test_a_job_of_an_interrupted_try_is_found(
 @WAITING
 @pytest.mark.parametrize("status", [500, 429, 0])
 def test_a_job_whose_creation_is_not_answered_is_one(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool, status: int
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool, status: int
 ) -> None:
     server.faults = [
         Fault("POST", "/jobs$", status, 1, after=True),
@@ -552,20 +573,18 @@ def test_a_job_whose_creation_is_not_answered_is_one(
     ]
     task = on_nodes(Task(server, monkeypatch, deferrable))
     task.run()
-    assert (server.jobs(), server.pods()) == ({}, {})
+    assert (server.there(JOBS), server.there(PODS)) == ({}, {})
 
 
 @WAITING
 def test_a_job_that_vanishes_is_no_success(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
-    from tests.plugins.api_server import JOBS
-
     server.lives = [Life(holds=True)]
     task = on_nodes(Task(server, monkeypatch, deferrable))
     when(
         lambda: running(server),
-        lambda: server.objects[JOBS, "sevenfold-training", next(iter(server.jobs()))].delete(),
+        lambda: server.remove((JOBS, HERE, next(iter(server.there(JOBS))))),
     )
     with pytest.raises(AirflowException, match=r"Job job-toy-training-train-.* of train has vanished"):
         task.run()
@@ -581,29 +600,29 @@ def test_a_job_that_vanishes_is_no_success(
     ids=["no node", "no image"],
 )
 def test_a_job_whose_pods_do_not_start_is_explained_and_deleted(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool, life: Life, said: str
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool, life: Life, said: str
 ) -> None:
     server.lives = [life]
     task = on_nodes(Task(server, monkeypatch, deferrable, schedule_seconds=1, start_seconds=1))
     with pytest.raises(AirflowException, match=said):
         task.run()
-    assert (server.jobs(), server.pods()) == ({}, {})
+    assert (server.there(JOBS), server.there(PODS)) == ({}, {})
 
 
 @WAITING
 def test_a_job_that_takes_too_long_is_deleted(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool
 ) -> None:
     server.lives = [Life(holds=True)]
     task = on_nodes(Task(server, monkeypatch, deferrable))
     task.arguments["execution_timeout"] = timedelta(seconds=1)
     with pytest.raises(AirflowException, match="train: it reached its execution_timeout"):
         task.run()
-    assert (server.jobs(), server.pods()) == ({}, {})
+    assert (server.there(JOBS), server.there(PODS)) == ({}, {})
 
 
 def test_an_api_server_that_stays_away_leaves_the_job_to_the_next_try(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.lives = [Life(holds=True)]
     task = on_nodes(Task(server, monkeypatch, deferrable=True))

@@ -11,17 +11,11 @@ from typing import Any
 
 import pytest
 from tests.manifests.openapi import mistakes
+from tests.mock_kubernetes import deployments
+from tests.mock_kubernetes.deployments import READY
+from tests.mock_kubernetes.objects import AUTOSCALERS, DEPLOYMENTS, PODS
+from tests.mock_kubernetes.server import Fault, MockKubernetes, mock_kubernetes
 from tests.pod_security import unrestricted
-from tests.sevenfold.serving import cluster_api as emulated
-from tests.sevenfold.serving.cluster_api import (
-    AUTOSCALERS,
-    DEPLOYMENTS,
-    PODS,
-    READY,
-    ClusterApi,
-    Fault,
-    cluster_api,
-)
 from tests.toy import MODEL_YAML, spec_in
 
 from sevenfold.cli import main as cli
@@ -58,13 +52,13 @@ class Killed(BaseException):
 class World:
     """A cluster, the API that it asks, and what it told the gateway."""
 
-    def __init__(self, api: ClusterApi, kubeconfig: Path, home: Path) -> None:
+    def __init__(self, api: MockKubernetes, home: Path) -> None:
         self.api, self.evidence, self.published = api, Passes(), list[Deployed]()
         self.settings = Settings(
             home=home,
             models=home / "models",
             runtime="kubernetes",
-            kubeconfig=kubeconfig,
+            kubeconfig=api.kubeconfig,
             images={"server": "server:1"},
         )
         self.waits: list[float] = []
@@ -86,8 +80,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setenv("SEVENFOLD_MODELS", str(tmp_path / "models"))
     settings.cache_clear()
     spec_in(tmp_path / "models", SCALING)
-    with cluster_api(tmp_path) as (api, kubeconfig):
-        yield World(api, kubeconfig, tmp_path)
+    with mock_kubernetes(tmp_path) as api:
+        yield World(api, tmp_path)
     settings.cache_clear()
 
 
@@ -206,7 +200,7 @@ def test_an_evicted_pod_which_stays_for_reading_stands_in_nobodys_way(
     evicted = next(iter(world.api.there(PODS).values()))["metadata"]["name"]
     (crash,) = crashed(137, "", restarts=7)["containerStatuses"]
     status = {"phase": "Failed", "reason": "Evicted", "conditions": [], "containerStatuses": [crash]}
-    world.api.objects[PODS, PRODUCTION, evicted].patch({"status": status})
+    world.api.change((PODS, PRODUCTION, evicted), {"status": status})
     assert len(world.cluster.deploy(live(replicas=3), 5).endpoints) == 3
     assert evicted in world.api.there(PODS)
     world.cluster.remove(MODEL, "champion")
@@ -380,7 +374,7 @@ def test_killed_anywhere_the_next_call_ends_where_one_call_would(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before and after each request that changes something the process may be killed."""
-    monkeypatch.setattr(emulated, "LEAVES_S", 0.02)  # eighty pods drain here
+    monkeypatch.setattr(deployments, "LEAVES_S", 0.02)  # eighty pods drain here
     request = KubernetesApi._request
 
     def run(kill_at: int, after: bool) -> bool:
@@ -444,10 +438,13 @@ def test_the_command_shows_what_runs_and_what_is_served(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.cluster.deploy(live())
-    about = {"name": "gateway-x", "namespace": "sevenfold-production", "resourceVersion": "1"}
     labels = {"app.kubernetes.io/part-of": "sevenfold", "app.kubernetes.io/component": "gateway"}
-    pod = {"metadata": about | {"labels": labels}, "spec": {"nodeName": "n1"}, "status": deepcopy(READY)}
-    world.api.objects[PODS, "sevenfold-production", "gateway-x"] = pod
+    pod = {
+        "metadata": {"name": "gateway-x", "labels": labels},
+        "spec": {"nodeName": "n1"},
+        "status": deepcopy(READY),
+    }
+    world.api.put((PODS, PRODUCTION, "gateway-x"), pod)
     monkeypatch.setattr(cli, "settings", lambda: world.settings)
     monkeypatch.setattr(kubernetes, "KubernetesApi", lambda settings: world.client)
     parts, replicas, _, split = cli._on_cluster()

@@ -10,7 +10,7 @@ from typing import Any
 
 import kmock
 import pytest
-from tests.sevenfold.serving.cluster_api import ClusterApi, Fault, cluster_api
+from tests.mock_kubernetes.server import Fault, MockKubernetes, mock_kubernetes
 
 from sevenfold.gateway import StaleTraffic, gateway_api, open_gateway
 from sevenfold.gateway.gateway_api import RouteGateway
@@ -31,9 +31,11 @@ POLICIES, STICKY = (
 class World:
     """The router, and a controller that accepts what it is given unless it is told otherwise."""
 
-    def __init__(self, api: ClusterApi, kubeconfig: Path, home: Path) -> None:
+    def __init__(self, api: MockKubernetes, home: Path) -> None:
         self.api, self.accepts = api, True
-        self.here = Settings(home=home, kubeconfig=kubeconfig, runtime="kubernetes", gateway_api="callers")
+        self.here = Settings(
+            home=home, kubeconfig=api.kubeconfig, runtime="kubernetes", gateway_api="callers"
+        )
         self.keys = GatewayKeys(self.here.secrets)
         self.router = RouteGateway(self.here, KubernetesApi(self.here, lambda seconds: None), self.keys.jwks)
         self._stop = threading.Event()
@@ -56,15 +58,15 @@ class World:
                 conditions = [{"type": kind, **status, **seen} for kind in ("Accepted", "ResolvedRefs")]
                 said = {"parents": [{"conditions": conditions}]}
                 if one.get("status") != said:
-                    self.api.objects[ROUTES, "sevenfold-production", name].patch({"status": said})
+                    self.api.change((ROUTES, "sevenfold-production", name), {"status": said})
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(gateway_api, "LIMIT_S", 2.0)
     monkeypatch.setattr(gateway_api, "EVERY_S", 0.02)
-    with cluster_api(tmp_path) as (api, kubeconfig):
-        made = World(api, kubeconfig, tmp_path)
+    with mock_kubernetes(tmp_path) as api:
+        made = World(api, tmp_path)
         yield made
         made.end()
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.mock_kubernetes.server import Fault, MockKubernetes, mock_kubernetes
 from tests.sevenfold.evidence_world import MODEL, World
 from tests.sevenfold.serving import tiny
-from tests.sevenfold.serving.cluster_api import ClusterApi, Fault, cluster_api
 from tests.sevenfold.serving.local import REPLICA, gateway_port, wait
 
 from sevenfold.cluster import Deployed, Endpoint, ready
@@ -44,13 +44,13 @@ WHERE = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
 class Cluster:
     """Two candidates, each a replica process, and their EndpointSlices."""
 
-    def __init__(self, api: ClusterApi, kubeconfig: Path, home: Path) -> None:
+    def __init__(self, api: MockKubernetes, home: Path) -> None:
         self.home, self.api, self.port = home, api, gateway_port()
         self.settings = Settings(
             home=home,
             models=home / "models",
             runtime="kubernetes",
-            kubeconfig=kubeconfig,
+            kubeconfig=api.kubeconfig,
             gateway_plain=True,
             gateway_url=f"http://127.0.0.1:{self.port}",
         )
@@ -101,8 +101,8 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with cluster_api(tmp_path) as (api, kubeconfig):
-        made = Cluster(api, kubeconfig, tmp_path)
+    with mock_kubernetes(tmp_path) as api:
+        made = Cluster(api, tmp_path)
         yield made
         for process in made.processes:
             process.kill()
@@ -159,7 +159,10 @@ def asked(cluster: Cluster, one: Running) -> httpx.Response:
     return httpx.post(url, json=tiny.request(1), headers=headers, trust_env=False)
 
 
-def test_it_serves_what_rows_and_cluster_say_comes_back_and_goes_in_order(cluster: Cluster) -> None:
+def test_it_serves_what_rows_and_cluster_say_comes_back_and_goes_in_order(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pod, "DRAIN_S", 2.0)  # it is asked meanwhile
     first, second = cluster.world.crowned("a"), cluster.world.proven("b")
     cluster.start(first.id)
     with running(cluster) as one:
