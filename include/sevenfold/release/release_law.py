@@ -42,9 +42,9 @@ def require_lawful(
     if not (same and (off or on) and 0 <= after.share <= 1 and 0 <= after.mirror <= 1):
         raise Unlawful(f"The release row of {now.model} cannot become {after}.")
     if after.champion != now.champion:
-        if now.promotion is None or is_reversal(now, after):
+        if is_reversal(now, after):
             _require_reversal(connection, keys, now, after)
-        elif after == crowned(now, now.promotion):
+        elif now.promotion is not None and after == crowned(now, now.promotion):
             _require_crown(connection, keys, now, end)
         else:
             raise Unlawful(f"The release row of {now.model} cannot become {after}.")
@@ -70,8 +70,8 @@ def _require_exposure(connection: Connection, keys: Keys, now: ReleaseRow, after
     promotion = find_promotion(connection, after.promotion or "")
     if now.promotion not in (None, promotion.id):
         raise SlotBusy(f"Candidate {now.candidate} of promotion {now.promotion} is being tried.")
-    more = now.promotion is None or after.share > now.share or after.mirror > now.mirror
-    if not more:
+    another = now.promotion is None or after.candidate != now.candidate
+    if not (another or after.share > now.share or after.mirror > now.mirror):
         return
     if promotion.candidate != after.candidate or promotion.model != after.model:
         raise Unlawful(f"Promotion {promotion.id} carries {promotion.candidate}, not {after.candidate}.")
@@ -110,6 +110,10 @@ def _require_reversal(connection: Connection, keys: Keys, now: ReleaseRow, after
             f"The champion of {now.model} cannot become {after.champion}: only the candidate being tried "
             f"({now.candidate}) or the one before ({now.previous}) can."
         )
+    served = select(release_history.c.generation).where(release_history.c.model == now.model)
+    mine = release_history.c.champion == after.previous
+    if after.previous is not None and connection.scalar(served.where(mine).limit(1)) is None:
+        raise Unlawful(f"{after.previous} never served {now.model}: nobody could go back to it.")
     if not unspoilt(connection, now.model, after.champion):
         raise Unlawful(f"Candidate {after.champion} was itself rolled back: it cannot serve again.")
     needed = (*before("production"), "production")

@@ -316,11 +316,24 @@ def test_a_slot_is_not_taken_from_another_by_hand(world: World) -> None:
             candidate=other.candidate,
             promotion=other.id,
         )
-    with pytest.raises(Unlawful, match="carries"):
-        release.change(
-            world.store, MODEL, now.generation, OPERATOR, "swap", candidate=other.candidate, share=0.9
-        )
+    for share in (0.9, now.share):
+        with pytest.raises(Unlawful, match="carries"):
+            release.change(
+                world.store, MODEL, now.generation, OPERATOR, "swap", candidate=other.candidate, share=share
+            )
     assert world.row.promotion == rolling.id
+
+
+def test_nobody_comes_before_the_champion_who_never_served(world: World) -> None:
+    """A roll-back says whom the next one would go back to: one who was champion, whatever has been proven."""
+    former = world.crowned("a")
+    world.crowned("b")
+    never, now = world.proven("c"), world.row
+    back = {"champion": former.id, "held": "by hand"}
+    for before in (never.id, now.champion):
+        with pytest.raises(Unlawful, match=r"never served|cannot become"):
+            release.change(world.store, MODEL, now.generation, OPERATOR, "by hand", **back, previous=before)
+    assert world.row == now
 
 
 def test_overlapping_tries_of_one_step_do_it_once(either_world: World) -> None:
