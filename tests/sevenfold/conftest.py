@@ -10,6 +10,7 @@ import pytest
 from tests.sevenfold import object_storage
 from tests.sevenfold.evidence_world import World
 from tests.sevenfold.postgresql import NoPostgresql, server
+from tests.sevenfold.postgresql import database as new_database
 
 from sevenfold.evidence.store import open_store, upgrade
 
@@ -29,14 +30,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database, once of each kind; PostgreSQL has the tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/evidence.db"
-    import psycopg
-
-    url = request.getfixturevalue("postgresql")
     name = f"test_{abs(hash(request.node.nodeid))}"
-    host = url.rpartition("host=")[2]
-    with psycopg.connect(host=host, user="sevenfold", dbname="postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
-    made = str(url).replace("/postgres?", f"/{name}?")
+    made = new_database(request.getfixturevalue("postgresql"), name)
     upgrade(made)
     return made
 

@@ -103,6 +103,16 @@ def server() -> Iterator[str]:
         yield one.url
 
 
+def database(url: str, name: str) -> str:
+    """The URL of a new, empty database beside the one at `url`."""
+    import psycopg
+
+    plain = url.replace("+psycopg", "", 1)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+    return url.replace("/postgres?", f"/{name}?")
+
+
 def _unprivileged(folder: Path) -> dict[str, Any]:
     """PostgreSQL refuses to run as root: as root it runs as nobody, else as the one who tests."""
     if os.geteuid() != 0:

@@ -238,8 +238,9 @@ def _sqlstate(error: exc.DBAPIError) -> str | None:
 
 
 def _said(error: exc.DBAPIError) -> str:
-    """What the driver says, in one line."""
-    return " ".join(str(error.orig).split()).rstrip(".")
+    """What the driver says, in one line; of an answer of PostgreSQL not where in a function it arose."""
+    answer = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+    return " ".join(str(answer or error.orig).split()).rstrip(".")
 
 
 def _postgresql(url: URL) -> Engine:

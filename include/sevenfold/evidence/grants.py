@@ -3,7 +3,7 @@
 All roles read everything, and none of them can change or delete evidence. An activity writes readings and
 reports about promotions of its own environment only (row-level security). Only the promoter judges and signs:
 Airflow's own tasks. Release rows are written by it and by production; preproduction may mirror requests to a
-candidate, whose answer no caller ever gets.
+candidate, whose answer no caller ever gets. To what, the database itself says: release_law.sql.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import cast
 
 from sqlalchemy import URL, Connection, text
 
+from sevenfold.environments import before
 from sevenfold.errors import SevenfoldError
-from sevenfold.evidence.database import Database, database_url
+from sevenfold.evidence.database import WRITE_LOCK, Database, database_url
 from sevenfold.evidence.tables import metadata, numbered, search_schema
 from sevenfold.secrets import mounted, private_folder, write_private
 
 PREFIX = "sevenfold"
+RELEASE_LAW = Path(__file__).with_name("release_law.sql")
 NEIGHBOURS = ("airflow", "mlflow")
 """Who else may have a database on the same server: each its own, of which it is the owner."""
 Columns = dict[str, tuple[str, ...]]
@@ -119,6 +121,7 @@ def grant_roles(database: Database, prefix: str = PREFIX, logins: Path | None = 
                 connection.exec_driver_sql(statement)
         for statement in _row_by_row(connection, names):
             connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(_release_law(connection))
     if logins and not mounted(logins):
         for name, password in passwords.items():
             _keep(logins / name, database.url.set(username=names[name], password=password))
@@ -170,31 +173,41 @@ def _granted(connection: Connection, role: str, rights: Rights, name: str) -> It
 
 def _row_by_row(connection: Connection, names: Mapping[str, str]) -> Iterator[str]:
     """Which rows of a table a role may write; others are refused, not passed over."""
-    limited = (*ABOUT, "release_rows")
     query = text("SELECT tablename, policyname FROM pg_policies WHERE schemaname = current_schema()")
     for table, policy in connection.execute(query):
-        if table in limited:
-            yield f'DROP POLICY "{policy}" ON {table}'
-    for table in limited:
+        yield f'DROP POLICY "{policy}" ON {table}'
+    yield "ALTER TABLE release_rows DISABLE ROW LEVEL SECURITY"  # an earlier version had policies there
+    for table in ABOUT:
         yield f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"
         yield f"CREATE POLICY everybody_reads ON {table} FOR SELECT USING (true)"
         for name, rights in RIGHTS.items():
-            role, check = names[name], f"WITH CHECK ({_which(table, name, rights)})"
+            role, check = names[name], f"WITH CHECK ({_which(table, rights)})"
             if table in rights.inserts:
                 yield f"CREATE POLICY {name}_adds ON {table} FOR INSERT TO {role} {check}"
             if table in rights.updates:
                 yield f"CREATE POLICY {name}_changes ON {table} FOR UPDATE TO {role} USING (true) {check}"
 
 
-def _which(table: str, name: str, rights: Rights) -> str:
-    if table == "release_rows":
-        return "share = 0" if name == "preproduction" else "true"
+def _which(table: str, rights: Rights) -> str:
     if rights.about is None:
         return "true"
     environments = ", ".join(f"'{environment}'" for environment in rights.about)
     own = f"split_part({ABOUT[table]}, '/', 2) IN ({environments})"  # <model>/<environment>/<run>
     carries = table == "promotions" and rights.updates.get(table) == CARRIES[table]
     return f"{own} AND state = 'running'" if carries else own
+
+
+def _release_law(connection: Connection) -> str:
+    """What a role may make of a release row, as functions and triggers."""
+    told = {
+        "{schema}": str(connection.scalar(text("SELECT current_schema()"))),
+        "{lock}": str(WRITE_LOCK),
+        "{before_preproduction}": ", ".join(f"'{environment}'" for environment in before("preproduction")),
+    }
+    law = RELEASE_LAW.read_text()
+    for name, value in told.items():
+        law = law.replace(name, value)
+    return law
 
 
 def _passwords(folder: Path, names: Iterable[str]) -> dict[str, str]:
