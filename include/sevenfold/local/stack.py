@@ -218,16 +218,20 @@ def _require_free_port(settings: Settings, part: str) -> None:
     if url is None:
         return
     address = urlsplit(url)
-    default = 443 if address.scheme == "https" else 80
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.hostname or "127.0.0.1", address.port or default))
-        except OSError as error:
-            raise CannotStart(
-                f"port {address.port or default}, where {part} should listen, is taken ({error.strerror}): "
-                f"stop who holds it, or set SEVENFOLD_{part.upper()}_URL to another address"
-            ) from error
+    port = address.port or (443 if address.scheme == "https" else 80)
+    wanted = [(address.hostname or "127.0.0.1", port, part)]
+    if part == "gateway":
+        wanted.append(("127.0.0.1", port + 1, "the gateway with its statistics"))
+    for host, number, what in wanted:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, number))
+            except OSError as error:
+                raise CannotStart(
+                    f"port {number}, where {what} should listen, is taken ({error.strerror}): "
+                    f"stop who holds it, or set SEVENFOLD_{part.upper()}_URL to another address"
+                ) from error
 
 
 def _checks(settings: Settings) -> dict[str, Callable[[], bool]]:

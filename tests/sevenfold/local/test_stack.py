@@ -55,6 +55,19 @@ def test_a_taken_port_names_who_wanted_it_and_what_to_do(tmp_path: Path, part: s
             stack._require_free_port(here, part)
 
 
+def test_the_gateways_second_port_has_to_be_free_too(tmp_path: Path) -> None:
+    """Envoy would be started again and again, for it is never given up."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        here = Settings(home=tmp_path, gateway_url=f"http://127.0.0.1:{port - 1}")
+        with pytest.raises(
+            stack.CannotStart, match=f"port ({port}, where the gateway with its statistics|{port - 1}, )"
+        ):
+            stack._require_free_port(here, "gateway")
+
+
 @pytest.mark.parametrize("part", ["airflow", "mlflow"])
 @pytest.mark.parametrize(
     "url", ["http://0.0.0.0:15555", "https://models.example.org", "http://[::]:15555", "http:"]
