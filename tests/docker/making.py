@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
-from tests.docker.without import name
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "docker" / "make"))
 
 import recipe  # noqa: E402
 
-__all__ = ["ROOT", "installed", "locked", "recipes", "requirements"]
+__all__ = ["ROOT", "held", "locked", "needed", "recipes", "requirements"]
 
 
+OF_TORCH = ("cuda-", "nvidia-", "triton")
+"""How packages are called that torch brings of its own build, or none: they are in no lock."""
 FILES_ONLY = {
     entry["name"]
     for entry in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["dependency-metadata"]
@@ -53,23 +55,30 @@ def locked(image: str) -> list[Requirement]:
 
 
 @cache
-def installed(image: str) -> frozenset[str]:
-    """The distributions that an image has: what its requirements name, and what these need."""
+def held(image: str) -> frozenset[str]:
+    """The distributions that an image has: what its lock names, and what the torch that is here brings."""
+    brought = {one for one in needed(image) if one.startswith(OF_TORCH)}
+    return frozenset(brought | {canonicalize_name(one.name) for one in locked(image)})
+
+
+@cache
+def needed(image: str) -> frozenset[str]:
+    """What the requirements of an image name, and what these need, as what is installed here says."""
     todo = requirements(image)
     seen: set[tuple[str, str]] = set()
     while todo:
         wanted = todo.pop()
         for extra in ("", *wanted.extras):
-            if (key := (name(wanted.name), extra)) in seen:
+            if (key := (canonicalize_name(wanted.name), extra)) in seen:
                 continue
             seen.add(key)
             try:
-                needed = [Requirement(line) for line in requires(wanted.name) or []]
+                of_it = [Requirement(line) for line in requires(wanted.name) or []]
             except PackageNotFoundError:
                 continue
-            if name(wanted.name) in FILES_ONLY:
+            if canonicalize_name(wanted.name) in FILES_ONLY:
                 continue
-            todo += [one for one in needed if one.marker is None or one.marker.evaluate({"extra": extra})]
+            todo += [one for one in of_it if one.marker is None or one.marker.evaluate({"extra": extra})]
     return frozenset(distribution for distribution, _ in seen)
 
 

@@ -1,4 +1,4 @@
-"""Each image has what its programs really use: an activity runs to its end as if nothing else were installed.
+"""Each image has what its programs really use: an activity runs to its end on nothing but its packages.
 
 What a function imports, reads or starts only when it is called shows here, in no import. An activity of each
 image, a cheap one: pods run all of them.
@@ -7,15 +7,13 @@ image, a cheap one: pods run all of them.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from tests.activities.small_world import World
-from tests.docker.making import ROOT, installed
+from tests.docker.conftest import Of
+from tests.docker.making import ROOT
+from tests.docker.venvs import Venv
 
-WITHOUT = Path(__file__).with_name("without.py")
 ACTIVITIES = [
     ("activities", "development", "explore"),
     ("quality", "preproduction", "fairness"),
@@ -28,46 +26,30 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("runs"))
 
 
-def run(world: World, image: str, environment: str, name: str, lacks: str = "") -> tuple[int, str]:
-    """Exit code of an activity with the packages of an image, less `lacks`, and what it said."""
-    activity = world.activity(name, environment, world.candidate(), run=f"{name}{lacks}")
-    places = {"SEVENFOLD_HOME": world.settings.home, "SEVENFOLD_MODELS": world.settings.models}
-    whose = [
-        "--model",
-        activity.promotion.model,
-        "--environment",
-        environment,
-        "--run",
-        activity.promotion.run,
-    ]
-    done = subprocess.run(
-        [sys.executable, WITHOUT, "--run", f"activities.{environment}.{name}", *whose],
-        input="\n".join(installed(image) - {lacks}),
-        env={
-            **{key: value for key, value in os.environ.items() if not key.startswith("SEVENFOLD_")},
-            **{key: str(value) for key, value in places.items()},
-            "PYTHONPATH": f"{ROOT / 'include'}:{ROOT}",
-            "MPLBACKEND": "agg",
-            "OMP_NUM_THREADS": "1",
-        },
-        cwd=world.folder,
-        capture_output=True,
-        text=True,
-        check=False,
+def run(world: World, where: Venv, environment: str, name: str) -> tuple[int, str]:
+    """Exit code of an activity on what `where` has, and what it said."""
+    activity = world.activity(name, environment, world.candidate(), run=where.folder.name)
+    done = where.run(
+        *("python", "-m", f"activities.{environment}.{name}"),
+        *("--model", activity.promotion.model, "--environment", environment),
+        *("--run", activity.promotion.run),
+        SEVENFOLD_HOME=str(world.settings.home),
+        SEVENFOLD_MODELS=str(world.settings.models),
+        PYTHONPATH=os.pathsep.join((str(ROOT / "include"), str(ROOT))),
     )
     return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(("image", "environment", "name"), ACTIVITIES)
 def test_an_activity_runs_on_what_its_image_has(
-    world: World, image: str, environment: str, name: str
+    venv: Of, world: World, image: str, environment: str, name: str
 ) -> None:
-    code, said = run(world, image, environment, name)
+    code, said = run(world, venv(image), environment, name)
     assert code == 0, said
     assert f"{name}: finished" in said
 
 
-def test_a_package_that_is_used_late_is_missed(world: World) -> None:
-    code, said = run(world, "activities", "development", "explore", lacks="matplotlib")
+def test_a_package_that_is_used_late_is_missed(venv: Of, world: World) -> None:
+    code, said = run(world, venv("activities", "matplotlib"), "development", "explore")
     assert code
     assert "No module named 'matplotlib'" in said
