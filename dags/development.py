@@ -1,6 +1,6 @@
 """Development: from an idea to a first model that knows more than nothing.
 
-A person starts it. The data are looked at, algorithms are compared on a sample, and better settings are
+A person starts it. The data are looked at while algorithms are compared on a sample, and better settings are
 sought; that makes the idea, the small candidate that the gate judges. It is validated on days that nothing
 was decided by, and what it was made of (code, data, environment, gates) is compared with what is there, so
 that it can be made again. Its gate asks little: an idea may be bad, it must only be real.
@@ -15,6 +15,6 @@ from sevenfold_airflow.rail import activity, admit, all_models, environment_dag,
 
 for spec in all_models():
     with environment_dag(spec, "development", __doc__, params=sample_fields(spec)):
-        select, tune = (activity(name, image="trainer") for name in ("select", "tune"))
+        first = [activity("explore"), activity("select", image="trainer")]
         looks = [activity("validate", image="quality"), activity("version")]
-        admit() >> activity("explore") >> select >> tune >> looks >> gate() >> promote()
+        admit() >> first >> activity("tune", image="trainer") >> looks >> gate() >> promote()

@@ -31,7 +31,7 @@ DAGS = [f"{model}.{environment}" for model in MODELS for environment in ENVIRONM
 PROMOTING = ENVIRONMENTS[:-1]
 
 SHAPES = {
-    "development": "admit > explore > select > tune > validate+version > gate > promote > close",
+    "development": "admit > explore+select > tune > validate+version > gate > promote > close",
     "training": "admit > search > train > benchmark+checkpoint+distribute+resources > gate > promote > close",
     "testing": "admit > adversarial+benchmark+contract+resources+validate_data+validate_model "
     "> gate > promote > close",
