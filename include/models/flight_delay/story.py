@@ -49,23 +49,29 @@ def quality_decays(narrator: Narrator) -> None:
 
 
 def challenger_replaces_champion(narrator: Narrator) -> None:
-    """The alarm starts training; the challenger has to win every gate, and a person's approval."""
+    """The alarm starts training; the challenger has to win every gate, and a person's approval.
+
+    While production waits, for that person and for its canary's requests, training is idle: the first of the
+    two candidates that will be refused is begun.
+    """
     narrator.chapter("3. The alarm trains a challenger; shadow, approval, canary")
-    alarm = _alarms(narrator)[0]
-    end = narrator.follow(
-        lambda promotion: promotion.environment == "training" and promotion.began_at >= alarm.raised_at,
-        goal="production",
-    )
+    raised = _alarms(narrator)[0].raised_at
+
+    def challenger(promotion: Promotion) -> bool:
+        return promotion.environment == "training" and promotion.began_at >= raised
+
+    end = narrator.follow(challenger, goal="preproduction")
+    _expect(end, "promoted", "the challenger should have come to production")
+    begin_with_a_mistake(narrator)
+    end = narrator.follow(challenger, goal="production")
     _expect(end, "promoted", "the challenger should have won")
 
 
-def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
-    """September drifts without harm. Two candidates that deserve it are refused meanwhile.
+def begin_with_a_mistake(narrator: Narrator) -> None:
+    """Like the other that is refused it learns from what is known in November, whatever day it is.
 
-    They learn from what is known in November, whatever day live traffic has reached, so they begin at once.
     Settings are not searched, so that nothing but the mistake, or the window, makes the difference.
     """
-    narrator.chapter("4. Quality recovers, a harmless autumn, and two refusals")
     narrator.start(
         "training",
         "story-broken",
@@ -74,6 +80,11 @@ def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
         search_trials=0,
         reason="a mistyped learning rate",
     )
+
+
+def refusals_and_a_harmless_autumn(narrator: Narrator) -> None:
+    """September drifts without harm. Two candidates that deserve it are refused meanwhile."""
+    narrator.chapter("4. Quality recovers, a harmless autumn, and two refusals")
     narrator.start(
         "training",
         "story-three-months",

@@ -120,20 +120,21 @@ class Narrator:
                 self.say(f"[{colour}]alert, {alert.state}[/]: {escape(alert.reason)}")
 
     def follow(self, origin: Callable[[Promotion], bool], *, goal: str) -> Promotion:
-        """Follows a candidate from the promotion that `origin` picks until it leaves `goal`, or stops.
+        """Follows a candidate from the promotion that `origin` picks until it has left `goal`, or stops.
 
         While the router sends it a share or a mirror of the traffic, one day of live traffic after the other
-        is played. Returns the promotion that ended its way.
+        is played. Returns the promotion out of `goal`, or the one that ended its way.
         """
         found: list[Promotion] = []
 
         def ended() -> bool:
-            found[:] = self._line(origin)
-            last = found[-1] if found else None
-            if last is None:
+            line = self._line(origin)
+            if not line:
                 return False
             self._serve_traffic()
-            return last.state in ENDED_BADLY or (last.environment == goal and last.state == "promoted")
+            through = [move for move in line if (move.environment, move.state) == (goal, "promoted")]
+            found[:] = through or line
+            return bool(through) or line[-1].state in ENDED_BADLY
 
         self.wait(ended, f"a candidate to leave {goal}")
         self._settle()
