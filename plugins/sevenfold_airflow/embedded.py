@@ -248,10 +248,12 @@ def main() -> None:
 
 def _import_shared() -> None:
     without_iris()
+    gc.disable()  # nearly all that imports make is kept: looking for garbage is an eighth of their cost
     for name in SHARED_IMPORTS:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # a collection would touch, and so copy, every shared page
+    gc.enable()
 
 
 def _become(name: str, log: Path) -> None:
