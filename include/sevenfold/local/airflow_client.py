@@ -12,6 +12,8 @@ from sevenfold.errors import SevenfoldError
 
 TRIES, PAUSE_S = 4, 1.0
 """How often, and after how many seconds, a request that may be repeated is repeated."""
+PAGE = 100
+"""Entries of one answer: Airflow gives no more, whatever is asked for (api.maximum_page_limit)."""
 
 
 class AirflowError(SevenfoldError):
@@ -37,10 +39,10 @@ class AirflowClient:
         """One run: state, start_date, end_date, conf."""
         return self._get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")
 
-    def runs(self, dag_id: str = "~", *, limit: int = 200) -> list[dict[str, Any]]:
-        """The newest runs of one DAG, or of all."""
+    def runs(self, dag_id: str = "~") -> list[dict[str, Any]]:
+        """The newest runs of one DAG, or of all, at most `PAGE` of them."""
         path = f"/api/v2/dags/{dag_id}/dagRuns"
-        return list(self._get(path, limit=limit, order_by="-run_after")["dag_runs"])
+        return list(self._get(path, limit=PAGE, order_by="-run_after")["dag_runs"])
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The task instances of a run: task_id, state, start_date, end_date, duration."""
@@ -48,7 +50,7 @@ class AirflowClient:
 
     def dags(self) -> list[dict[str, Any]]:
         """The DAGs that the processor knows."""
-        return list(self._get("/api/v2/dags", limit=1000)["dags"])
+        return self._all("/api/v2/dags", "dags")
 
     def import_errors(self) -> list[dict[str, Any]]:
         """DAG files that do not load."""
@@ -60,7 +62,7 @@ class AirflowClient:
         Raises:
             AirflowError: no DAG knows such an asset.
         """
-        found = [asset for asset in self._get("/api/v2/assets", limit=1000)["assets"] if asset["uri"] == uri]
+        found = [asset for asset in self._all("/api/v2/assets", "assets") if asset["uri"] == uri]
         if not found:
             raise AirflowError(f"no DAG knows an asset {uri}")
         self._request(
@@ -89,6 +91,15 @@ class AirflowClient:
             return False
         parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
         return all((health.get(part) or {}).get("status") == "healthy" for part in parts)
+
+    def _all(self, path: str, of: str) -> list[dict[str, Any]]:
+        """All entries of a list, page by page."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self._get(path, limit=PAGE, offset=len(found))
+            found += page[of]
+            if not page[of] or len(found) >= page["total_entries"]:
+                return found
 
     def _get(self, path: str, **query: Any) -> dict[str, Any]:
         return dict(self._request("GET", path, params=query, tries=TRIES).json())

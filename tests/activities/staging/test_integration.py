@@ -38,7 +38,8 @@ class Others:
                     health = {part: {"status": "healthy"} for part in parts}
                     return self.say(health | {"scheduler": {"status": others.scheduler}})
                 if self.path.startswith("/api/v2/assets"):
-                    return self.say({"assets": [{"id": 1, "uri": "sevenfold://coin/drift"}]})
+                    found = [{"id": 1, "uri": "sevenfold://coin/drift"}]
+                    return self.say({"assets": found, "total_entries": 1})
                 return self.send_error(404)
 
             def do_POST(self) -> None:

@@ -54,3 +54,18 @@ def test_an_answer_that_counts_once_is_sent_once(client: Callable[[Iterator[int]
 
 def test_an_expired_token_is_renewed(client: Callable[[Iterator[int]], AirflowClient]) -> None:
     assert client(iter([401, 200])).runs() == []
+
+
+def test_more_dags_than_airflow_gives_at_once_are_all_known() -> None:
+    """Eight a model: with the thirteenth model `make up` did not come to its end."""
+    there = [{"dag_id": f"model_{number}.training"} for number in range(airflow_client.PAGE * 2 + 1)]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/auth/token":
+            return httpx.Response(201, json={"access_token": "t"})
+        at, most = int(request.url.params["offset"]), min(int(request.url.params["limit"]), 100)
+        return httpx.Response(200, json={"dags": there[at : at + most], "total_entries": len(there)})
+
+    client = AirflowClient("http://airflow", "admin", "x")
+    client._http = httpx.Client(base_url="http://airflow", transport=httpx.MockTransport(answer))
+    assert client.dags() == there
