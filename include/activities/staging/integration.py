@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from sevenfold import direct_http
 from sevenfold.activity import Activity, run
 from sevenfold.data.snapshot import snapshot
 from sevenfold.errors import SevenfoldError
@@ -138,11 +139,7 @@ def require_up(activity: Activity) -> None:
         NotUp: one of them is not.
     """
     here = activity.settings
-    try:
-        registry = httpx.get(f"{here.mlflow_url}/health", timeout=10, trust_env=False).is_success
-    except httpx.HTTPError:
-        registry = False
-    if not registry:
+    if not direct_http.answers(f"{here.mlflow_url}/health", timeout=10):
         raise NotUp(f"the model registry at {here.mlflow_url} is down for everybody: start it, then retry")
     if not receiver_of(activity, here.airflow_url).healthy():
         raise NotUp(f"a part of Airflow at {here.airflow_url} is not healthy: mend it, then retry")
@@ -162,13 +159,9 @@ def see_registry(checks: Checks, activity: Activity, server: Server, registry: S
 
     def registered() -> str:
         which = f"name = '{model}' AND tags.`{CANDIDATE}` = '{candidate}'"
-        found = httpx.get(
-            f"{registry.url}/api/2.0/mlflow/model-versions/search",
-            params={"filter": which},
-            timeout=10,
-            trust_env=False,
-        ).raise_for_status()
-        versions = found.json().get("model_versions") or []
+        with direct_http.client(timeout=10, base_url=registry.url) as client:
+            found = client.get("/api/2.0/mlflow/model-versions/search", params={"filter": which})
+        versions = found.raise_for_status().json().get("model_versions") or []
         if len(versions) != 1:
             raise Broken(f"{len(versions)} versions of {model} are registered as {candidate}, not one")
         return f"version {versions[0]['version']}"

@@ -127,7 +127,12 @@ class Cluster(Protocol):
 
     def endpoints(self, model: str, slot: str, candidate: str | None = None) -> list[Endpoint]:
         """Where the replicas answer that take requests."""
-        ...
+        return [
+            endpoint
+            for deployed in self.deployments(model, slot)
+            if candidate in (None, deployed.candidate)
+            for endpoint in deployed.endpoints
+        ]
 
     def ready(self, deployed: Deployed) -> bool:
         """Whether at least one of these replicas would answer a request now."""

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from sevenfold.cluster import (
+    Cluster,
     Deployed,
     Deployment,
     DeploymentFailed,
@@ -79,7 +80,7 @@ class StillThere(SevenfoldError):
     retry = True
 
 
-class KubernetesCluster:
+class KubernetesCluster(Cluster):
     """Deploys, scales and removes replicas in the namespaces of their environments."""
 
     def __init__(
@@ -146,15 +147,6 @@ class KubernetesCluster:
             found
             for namespace in self._namespaces(slot)
             for found in self._deployed(namespace, self._found(model, slot, namespace))
-        ]
-
-    def endpoints(self, model: str, slot: str, candidate: str | None = None) -> list[Endpoint]:
-        """Where the replicas answer that take requests."""
-        return [
-            endpoint
-            for deployed in self.deployments(model, slot)
-            if candidate in (None, deployed.candidate)
-            for endpoint in deployed.endpoints
         ]
 
     def ready(self, deployed: Deployed) -> bool:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from itertools import islice
 
 from sevenfold.cluster import (
+    Cluster,
     Deployed,
     Deployment,
     DeploymentFailed,
@@ -47,7 +48,7 @@ _POLL_S = 0.05
 _STOPPED = ("BACKOFF", "FATAL", "EXITED", "STOPPED", "UNKNOWN")
 
 
-class LocalCluster:
+class LocalCluster(Cluster):
     """Starts, scales and removes replicas on this machine."""
 
     def __init__(
@@ -107,15 +108,6 @@ class LocalCluster:
             deployed
             for deployed in self._read()
             if model in (None, deployed.model) and slot in (None, deployed.slot)
-        ]
-
-    def endpoints(self, model: str, slot: str, candidate: str | None = None) -> list[Endpoint]:
-        """Where the replicas answer that take requests."""
-        return [
-            endpoint
-            for deployed in self.deployments(model, slot)
-            if candidate in (None, deployed.candidate)
-            for endpoint in deployed.endpoints
         ]
 
     def ready(self, deployed: Deployed) -> bool:

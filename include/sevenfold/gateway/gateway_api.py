@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sevenfold import direct_http
 from sevenfold.gateway.envoy import soon
 from sevenfold.gateway.httproute import http_route, security_policies, sticky_policy
 from sevenfold.gateway.local import StaleTraffic
-from sevenfold.gateway.remote import NotInForce, answers
+from sevenfold.gateway.remote import ASK_S, NotInForce
 from sevenfold.kubernetes.api import Changed, KubernetesApi, Object
 from sevenfold.release.traffic import Traffic
 from sevenfold.settings import Settings
@@ -44,7 +45,8 @@ class RouteGateway:
 
     def running(self) -> bool:
         """Whether the Gateway answers callers; what it says to who has no key is answer enough."""
-        return answers(self._settings.callers_url, any_status=True)
+        url = self._settings.callers_url.rstrip("/")
+        return direct_http.answers(f"{url}/healthz", ASK_S, any_status=True)
 
     def apply(self, traffic: Traffic) -> None:
         """Makes this the split, and returns when the Gateway's controller has accepted it.

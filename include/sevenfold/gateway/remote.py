@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from sevenfold import direct_http
 from sevenfold.cluster import Deployed
 from sevenfold.cluster.kubernetes import slices
 from sevenfold.errors import SevenfoldError
@@ -67,7 +68,7 @@ class RemoteGateway:
         """Whether callers are answered."""
         here = self._settings
         url = here.callers_url if self._environment == "production" else here.gateway_url
-        return answers(url)
+        return direct_http.answers(f"{url.rstrip('/')}/healthz", ASK_S)
 
     def apply(self, traffic: Traffic) -> str | None:
         """Returns when every gateway serves this split, or a later one; in a hurry with a sentence about
@@ -183,20 +184,6 @@ class RemoteGateway:
             for one in found
             for endpoint in one.get("endpoints") or []
         ]
-
-
-def answers(url: str, any_status: bool = False) -> bool:
-    """Whether a gateway answers there, well or with any status."""
-    import ssl
-
-    import httpx
-
-    trusted = ssl.create_default_context()  # with SSL_CERT_FILE
-    try:
-        said = httpx.get(f"{url.rstrip('/')}/healthz", timeout=ASK_S, trust_env=False, verify=trusted)
-    except httpx.HTTPError:
-        return False
-    return any_status or said.is_success
 
 
 def _in_doubt(silent: list[str], namespace: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from sevenfold import direct_http
 from sevenfold.errors import SevenfoldError
 
 TRIES, PAUSE_S = 4, 1.0
@@ -26,7 +27,7 @@ class AirflowClient:
     def __init__(self, url: str, user: str, password: str) -> None:
         self.url = url.rstrip("/")
         self._user, self._password = user, password
-        self._http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+        self._http = direct_http.client(60, base_url=self.url)
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any], run_id: str) -> bool:
         """Starts a run. False when a run of this id exists already: nothing is done twice."""

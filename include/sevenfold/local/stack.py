@@ -10,14 +10,12 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-import httpx
-
+from sevenfold import direct_http
 from sevenfold.environments import ENVIRONMENTS
 from sevenfold.errors import SevenfoldError
 from sevenfold.evidence.store import upgrade
@@ -36,6 +34,7 @@ LAYOUT = "1"
 """Version of the state folder's layout; another one is refused instead of half-understood."""
 FREE_BYTES = 2 << 30
 START_LIMIT_S = 240.0
+ASK_S = 5.0
 QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -237,8 +236,8 @@ def _require_free_port(settings: Settings, part: str) -> None:
 def _checks(settings: Settings) -> dict[str, Callable[[], bool]]:
     client = airflow(settings, "admin")
     return {
-        "mlflow": lambda: _answers(f"{settings.mlflow_url}/health"),
-        "gateway": lambda: _answers(f"{settings.gateway_url}/healthz"),
+        "mlflow": lambda: direct_http.answers(f"{settings.mlflow_url}/health", ASK_S),
+        "gateway": lambda: direct_http.answers(f"{settings.gateway_url}/healthz", ASK_S),
         "airflow": lambda: client.healthy() and _knows_the_dags(client, models(settings.models)),
     }
 
@@ -254,14 +253,6 @@ def _knows_the_dags(client: AirflowClient, names: list[str]) -> bool:
         raise CannotStart(f"the DAG file {error['filename']} does not load: {last}")
     wanted = {f"{name}.{environment}" for name in names for environment in (*ENVIRONMENTS, "roll_back")}
     return wanted <= {dag["dag_id"] for dag in client.dags()}
-
-
-def _answers(url: str) -> bool:
-    try:
-        trusted = ssl.create_default_context()  # with SSL_CERT_FILE, which httpx forgets without the proxies
-        return httpx.get(url, timeout=5, trust_env=False, verify=trusted).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def _wait(name: str, answers: Callable[[], bool], supervisor: Supervisor) -> None:

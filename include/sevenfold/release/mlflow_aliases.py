@@ -6,10 +6,10 @@ carries the row's generation as a tag; a later one is left alone.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sevenfold import direct_http
 from sevenfold.release.reconcile import RegistryUnavailable
 
 if TYPE_CHECKING:
@@ -46,15 +46,8 @@ class MlflowAliases:
         """
         import httpx
 
-        client = httpx.Client(
-            base_url=self.url,
-            timeout=TIMEOUT_S,
-            transport=self._transport,
-            trust_env=False,  # a proxy knows another 127.0.0.1, and no service of a cluster
-            verify=ssl.create_default_context(),  # SSL_CERT_FILE, which httpx forgets with the proxies
-        )
         try:
-            with client:
+            with direct_http.client(TIMEOUT_S, base_url=self.url, transport=self._transport) as client:
                 self._apply(client, row)
         except httpx.HTTPError as error:
             raise RegistryUnavailable(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from urllib.parse import urlsplit
+
+from sevenfold.direct_http import trusted
 
 LIMIT_S = 15.0
 """Longer than the gateway's own limit: it is the gateway that says why there is no answer."""
@@ -20,7 +21,7 @@ class Connection:
     def __init__(self, url: str, token: str) -> None:
         address = urlsplit(url)
         self._host, self._port = address.hostname or "127.0.0.1", address.port or 80
-        self._tls = ssl.create_default_context() if address.scheme == "https" else None
+        self._tls = trusted() if address.scheme == "https" else None
         self._fixed = (
             f"host: {address.netloc}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n"
         )
