@@ -19,8 +19,11 @@ class Pair:
     key: Path
 
 
-def certificate(folder: Path, name: str = "gateway") -> Pair:
-    """A self-signed certificate for loopback."""
+LOOPBACK = x509.IPAddress(ip_address("127.0.0.1"))
+
+
+def certificate(folder: Path, name: str = "gateway", host: x509.GeneralName = LOOPBACK) -> Pair:
+    """A certificate for one host, which is its own authority."""
     private = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -32,7 +35,7 @@ def certificate(folder: Path, name: str = "gateway") -> Pair:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.SubjectAlternativeName([host]), False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
         .sign(private, hashes.SHA256())
     )

@@ -10,14 +10,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import DNSName
 from sqlalchemy import text
+from tests.sevenfold.certificates import Pair, certificate
 from tests.sevenfold.postgresql import Server, running
 
 from sevenfold.evidence import database
@@ -39,29 +37,8 @@ pytestmark = pytest.mark.postgresql
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a certificate for localhost, which is its own authority."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "ca.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "key.pem").write_bytes(private)
-    return folder
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return certificate(tmp_path_factory.mktemp("tls"), host=DNSName("localhost"))
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +54,10 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def by_tls(server: Server, certificate: Path) -> Iterator[str]:
+def by_tls(server: Server, pair: Pair) -> Iterator[str]:
     """The same server by TLS, as the rest of a URL (the wheel's has none: another ends it)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "ca.pem", certificate / "key.pem")
+    context.load_cert_chain(pair.certificate, pair.key)
     listener = socket.create_server(("127.0.0.1", 0))
 
     def carry(near: socket.socket) -> None:
@@ -99,7 +76,7 @@ def by_tls(server: Server, certificate: Path) -> Iterator[str]:
 
     threading.Thread(target=accept, daemon=True).start()
     port = listener.getsockname()[1]
-    authority = f"sslmode=verify-full&sslrootcert={certificate}/ca.pem"
+    authority = f"sslmode=verify-full&sslrootcert={pair.certificate}"
     yield f"//sevenfold:open%20sesame@localhost:{port}/postgres?{authority}"
     listener.close()
 
