@@ -44,7 +44,13 @@ class Venv:
     folder: Path
 
     def run(self, program: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Runs a program of its bin/ with what every image sets, and only this and the system on PATH."""
+        """Runs a program of its bin/ to the end (see `start`)."""
+        with self.start(program, *arguments, **variables) as process:
+            out, err = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def start(self, program: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+        """Starts a program of its bin/ with what every image sets, and only that and the system on PATH."""
         scratch = self.folder / "scratch"
         scratch.mkdir(exist_ok=True)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
@@ -52,13 +58,13 @@ class Venv:
             "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.defpath}",
             "PYTHONPATH": str(ROOT / "include"),
         }
-        return subprocess.run(
+        return subprocess.Popen(
             [self.folder / "bin" / program, *arguments],
             env={**inherited, **set_by_images(), **places, **variables},
             cwd=scratch,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
 
     def finds(self, packages: Iterable[str]) -> set[str]:
