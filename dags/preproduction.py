@@ -18,7 +18,7 @@ for spec in all_models():
         trials = [
             activity("final_validation"),
             activity("fairness", image="quality"),
-            activity("shadow"),
+            activity("shadow", account="promoter"),  # production's gateway mirrors to it
             activity("security", image="security"),
         ]
         # both measure time under load, so nothing else may run beside them

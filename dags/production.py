@@ -25,9 +25,9 @@ for spec in all_models():
     with environment_dag(spec, "production", __doc__, assets.promoted(spec.name, "preproduction")):
         verdict = gate()
         # the gate's steps end it: labels of real-time traffic take days, in which machines may come and go
-        canary = activity("canary", execution_timeout=None, retries=30, **AT_ONCE)
-        admit() >> approve() >> activity("serve") >> canary >> activity("sla") >> verdict
-        take_over = activity("take_over")
+        canary = activity("canary", account="promoter", execution_timeout=None, retries=30, **AT_ONCE)
+        admit() >> approve() >> activity("serve", account="promoter") >> canary >> activity("sla") >> verdict
+        take_over = activity("take_over", account="promoter")
         verdict >> take_over >> promote()
-        roll_back = activity("roll_back", trigger_rule=TriggerRule.ONE_FAILED, retries=10, **AT_ONCE)
-        [verdict, take_over] >> roll_back
+        back = {"trigger_rule": TriggerRule.ONE_FAILED, "retries": 10, **AT_ONCE}
+        [verdict, take_over] >> activity("roll_back", account="promoter", **back)

@@ -69,12 +69,13 @@ class PodOperator(KubernetesPodOperator):
     Args:
         image: name of the image in `PodSettings.images`, or a full reference.
         labels: who the pod belongs to; values are made safe for Kubernetes.
+        account: whose rights it has, where not those of its environment's pods (include/kubernetes/pods).
     """
 
     ui_color = "#e8f0fe"
     operator_extra_links = (ReportLink(), EvidenceLink())
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, *, account: str = "", **arguments: Any) -> None:
         defaults: dict[str, Any] = {
             "container_name_log_prefix_enabled": False,
             "log_pod_spec_on_failure": False,
@@ -86,6 +87,7 @@ class PodOperator(KubernetesPodOperator):
             "on_failure_callback": leave_word,
         }
         super().__init__(**defaults | arguments)
+        self.account = account
         self._own = frozenset(arguments)
         self._pod_settings: PodSettings | None = None
         self._local: LocalPod | None = None
@@ -132,7 +134,7 @@ class PodOperator(KubernetesPodOperator):
         self.image_pull_policy = self.image_pull_policy or here.image_pull_policy or None
         pull = [k8s.V1LocalObjectReference(name) for name in here.image_pull_secrets]
         self.image_pull_secrets = self.image_pull_secrets or pull
-        self.full_pod_spec = self.full_pod_spec or pod_template(self.environment)
+        self.full_pod_spec = self.full_pod_spec or pod_template(self.environment, self.account)
         if here.namespace and not self.namespace:
             self.namespace = here.namespace.format(environment=self.environment)
         self.node_selector = self._node_selector(self.environment)

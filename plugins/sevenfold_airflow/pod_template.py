@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +17,17 @@ FOLDER = REPOSITORY / "include" / "kubernetes" / "pods"
 
 
 @cache
-def pod_template(environment: str, folder: Path = FOLDER) -> V1Pod | None:
+def pod_template(environment: str, account: str = "", folder: Path = FOLDER) -> V1Pod | None:
     """What all pods have in common with what is particular to `environment`; None if there is no such file.
 
-    A pod of no environment gets no template: what it may do is its author's business.
+    With `account` it is one of the environment's pods that has more rights than the others. A pod of no
+    environment gets no template: what it may do is its author's business.
     """
-    own = folder / f"{environment}.yaml"
-    if not environment or not own.is_file():
+    if not environment or not (folder / f"{environment}.yaml").is_file():
         return None
-    base, particular = (
-        PodGenerator.deserialize_model_file(str(path)) for path in (folder / "base.yaml", own)
+    pods = (
+        PodGenerator.deserialize_model_file(str(folder / f"{name}.yaml"))
+        for name in ("base", environment, account)
+        if name
     )
-    return PodGenerator.reconcile_pods(base, particular)
+    return reduce(PodGenerator.reconcile_pods, pods)

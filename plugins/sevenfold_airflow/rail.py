@@ -135,7 +135,8 @@ def activity(task_id: str, image: str = "activities", **more: Any) -> PodOperato
 
     Args:
         image: which of the images in docker/ runs it.
-        more: anything that a KubernetesPodOperator takes.
+        more: anything that a PodOperator takes; `account="promoter"` for one that moves live traffic, which
+            no other pod has the rights to do.
     """
     model, name = _here()
     wanted = load_spec(model).resources_of(name, task_id)
@@ -169,6 +170,7 @@ def go_back() -> PodOperator:
         ],
         labels={"model": model, "environment": "production", "activity": "go_back", "run": "{{ run_id }}"},
         container_resources=_resources(load_spec(model), "production", "go_back"),
+        account="promoter",
         pool="default_pool",
         priority_weight=1000,
         retry_delay=timedelta(seconds=1),

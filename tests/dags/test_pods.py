@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_a_pod_belongs_to_its_environment(pods: dict[str, dict[str, Any]]) -> No
         environment = pod["metadata"]["labels"]["environment"]
         assert environment in ENVIRONMENTS, name
         assert pod["metadata"]["namespace"] == f"sevenfold-{environment}"
-        assert pod["spec"]["serviceAccountName"] == environment
+        assert pod["spec"]["serviceAccountName"] in (environment, "promoter")
         deploys = environment in ("staging", "preproduction", "production")
         assert pod["spec"]["automountServiceAccountToken"] is deploys, (
             "who deploys nothing asks the API nothing"
@@ -95,6 +96,45 @@ def test_a_pod_belongs_to_its_environment(pods: dict[str, dict[str, Any]]) -> No
         assert base["resources"]["requests"]["cpu"]
         assert base["securityContext"]["readOnlyRootFilesystem"] is True
         assert {"name": "scratch", "mountPath": "/scratch"} in base["volumeMounts"]
+
+
+def moves_traffic(path: Path) -> bool:
+    """Whether the program of an activity changes release rows, or what serves production."""
+    tree = ast.parse(path.read_text())
+    imported = {
+        name.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names
+    }
+    called = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "release"
+    }
+    deploys = path.parent.name == "production" and "open_cluster" in imported
+    return deploys or bool(imported & {"claim_slot", "go_back"} or called - {"row", "ReleaseRow"})
+
+
+def test_whoever_moves_traffic_does_it_as_the_promoter_and_nobody_else_is(
+    pods: dict[str, dict[str, Any]],
+) -> None:
+    own = {"secretRef": {"name": "sevenfold-promoter", "optional": True}}
+    promoters = set()
+    for name, pod in pods.items():
+        mine = pod["spec"]["serviceAccountName"] == "promoter"
+        variables = pod["spec"]["containers"][0]["envFrom"]
+        assert (own in variables) is mine, f"{name}: account and database role go together"
+        if mine:
+            roles = [
+                one for one in variables if one.get("secretRef", {}).get("name", "").startswith("sevenfold")
+            ]
+            assert roles[-1] == own, "of two Secrets with the same key the last one counts"
+            promoters.add(".".join(pod["metadata"]["labels"][key] for key in ("environment", "activity")))
+    assert promoters == {
+        f"{path.parent.name}.{path.stem}"
+        for path in (ROOT / "include" / "activities").glob("*/*.py")
+        if moves_traffic(path)
+    }
+    assert "production.sla" not in promoters
+    assert promoters >= {"production.go_back", "preproduction.shadow"}
 
 
 def test_a_pod_with_gpus_gets_the_node_it_needs() -> None:
@@ -117,7 +157,7 @@ def test_a_pod_with_gpus_gets_the_node_it_needs() -> None:
 
 
 def test_every_environment_has_a_template_of_its_own() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*ENVIRONMENTS, "base"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*ENVIRONMENTS, "base", "promoter"}
     for environment in ENVIRONMENTS:
         pod = pod_template(environment)
         assert pod is not None

@@ -1,7 +1,7 @@
 """What an activity pod does in the test of serving: rolls a candidate out beside a champion, and back.
 
-It runs on the cluster, as the account `production`, with nothing but the library and the tests' evidence.
-Each step is a line of JSON; the last one is {"step": "done"}.
+It runs on the cluster, as the account `promoter`, with nothing but the library and the tests' evidence. Each
+step is a line of JSON; the last one is {"step": "done"}.
 """
 
 from __future__ import annotations

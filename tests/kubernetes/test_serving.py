@@ -203,7 +203,7 @@ def pod(name: str, command: list[str], **variables: str) -> Object:
         yaml.safe_load((KUBERNETES / "pods" / f"{file}.yaml").read_text()) for file in ("base", "production")
     )
     spec = base["spec"]
-    spec |= {"serviceAccountName": "production", "automountServiceAccountToken": True}
+    spec |= {"serviceAccountName": "promoter", "automountServiceAccountToken": True}
     (container,) = spec["containers"]
     container |= {
         "image": IMAGES["activities"],

@@ -24,7 +24,7 @@ ROUTE = http_route(
 (MIRROR,) = [
     one["requestMirror"]["backendRef"] for rule in ROUTE["spec"]["rules"] for one in rule.get("filters", [])
 ]
-WHO = "production/production preproduction/preproduction production/reconciler | production"
+WHO = "production/promoter preproduction/promoter production/reconciler | production"
 ROUTERS = f"""
 {WHO} | gateway.networking.k8s.io/httproutes | get create update
 {WHO} | gateway.envoyproxy.io/securitypolicies | get create update delete

@@ -111,7 +111,7 @@ def test_every_pod_says_what_it_uses_and_writes_to_no_root(resources: list[Resou
             assert container["imagePullPolicy"] == "IfNotPresent", "as settings.yaml says"
 
 
-WITH_TOKEN = {"gateway", "reconciler", "production", "watchman", "airflow-worker", "airflow-triggerer"}
+WITH_TOKEN = {"gateway", "reconciler", "promoter", "watchman", "airflow-worker", "airflow-triggerer"}
 """Accounts whose pods ask the cluster for something."""
 
 

@@ -12,7 +12,8 @@ from sevenfold.environments import ENVIRONMENTS
 
 ALL = " ".join(ENVIRONMENTS)
 LAUNCHERS = "airflow/airflow-worker airflow/airflow-triggerer"
-DEPLOYERS = "staging/staging preproduction/preproduction production/production"
+DEPLOYERS = "staging/staging preproduction/preproduction preproduction/promoter production/promoter"
+FINDERS = "production/production preproduction/promoter monitoring/watchman"
 GATEWAYS = "staging/gateway preproduction/gateway production/gateway"
 MATRIX = f"""
 # account | namespace | resources | verbs
@@ -34,8 +35,8 @@ production/reconciler | own | apps/deployments | get list patch delete
 production/reconciler | own | apps/deployments/scale | get patch
 production/reconciler | own | /pods discovery.k8s.io/endpointslices | get list
 
-preproduction/preproduction monitoring/watchman | production | apps/deployments | get list
-preproduction/preproduction monitoring/watchman | production | discovery.k8s.io/endpointslices | get list
+{FINDERS} | production | apps/deployments | get list
+{FINDERS} | production | discovery.k8s.io/endpointslices | get list
 """
 """Whoever is not in it may do nothing: development, training, testing, monitoring, every `server`, MLflow."""
 
@@ -73,7 +74,7 @@ def test_who_changes_what_serves_production_lives_there(resources: list[Resource
         for account, namespace, resource, verb in rights(resources)
         if namespace == "sevenfold-production" and resource in serving and verb in changes
     }
-    assert who == {"sevenfold-production/production", "sevenfold-production/reconciler"}
+    assert who == {"sevenfold-production/promoter", "sevenfold-production/reconciler"}
 
 
 def test_a_token_is_mounted_only_by_who_has_a_right(resources: list[Resource]) -> None:
@@ -81,7 +82,7 @@ def test_a_token_is_mounted_only_by_who_has_a_right(resources: list[Resource]) -
         f"{one['metadata']['namespace']}/{one['metadata']['name']}": one.get("automountServiceAccountToken")
         for one in of_kind(resources, "ServiceAccount")
     }
-    assert len(accounts) >= 7 + 2 * 3 + 2 + 3
+    assert len(accounts) >= 7 + 2 + 2 * 3 + 2 + 3
     launchers = {f"sevenfold-{account}" for account in LAUNCHERS.split()}
     assert {name for name, mounts in accounts.items() if mounts is not False} == launchers
     able = {account for account, *_ in rights(resources)}

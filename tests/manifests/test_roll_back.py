@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import tests.airflow_home  # noqa: F401  # before anything imports Airflow
-import yaml
 from tests.manifests.rendered import KUBERNETES, OVERLAYS, Resource, of_kind, overlay
 
 from sevenfold.model.spec import load_spec
+from sevenfold_airflow.pod_template import pod_template
 from sevenfold_airflow.rail import go_back, roll_back_dag
 
 DOCS = KUBERNETES.parents[1] / "docs" / "cluster.md"
@@ -38,9 +38,12 @@ def test_it_is_the_program_of_the_dag_with_the_rights_of_its_pods(cron_job: Reso
     [container] = pod["containers"]
     assert container["command"] == task.cmds
     assert container["args"][::2] == task.arguments[::2], "the same options"
-    template = yaml.safe_load((KUBERNETES / "pods" / "production.yaml").read_text())["spec"]
-    for name in ("serviceAccountName", "priorityClassName"):
-        assert pod[name] == template[name]
+    template = pod_template(task.environment, task.account)
+    assert template is not None
+    assert pod["serviceAccountName"] == template.spec.service_account_name == "promoter"
+    assert pod["priorityClassName"] == template.spec.priority_class_name
+    role = [one.secret_ref.name for one in template.spec.containers[0].env_from if one.secret_ref][-1]
+    assert {"secretRef": {"name": role}} in container["envFrom"]
 
 
 def test_what_a_person_says_reaches_it(cron_job: Resource) -> None:

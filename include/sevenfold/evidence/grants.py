@@ -2,8 +2,9 @@
 
 All roles read everything, and none of them can change or delete evidence. An activity writes readings and
 reports about promotions of its own environment only (row-level security). Only the promoter judges and signs:
-Airflow's own tasks. Release rows are written by it and by production; preproduction may mirror requests to a
-candidate, whose answer no caller ever gets. To what, the database itself says: release_law.sql.
+Airflow's own tasks. Release rows are written by it and by its hands: the activities of production that move
+live traffic, and preproduction's shadow, which may have a candidate mirrored, whose answers no caller gets.
+What they may make of a row, the database itself says: release_law.sql.
 """
 
 from __future__ import annotations
@@ -60,12 +61,14 @@ RIGHTS: Mapping[str, Rights] = {
     "training": Rights((*READINGS, *MADE), CARRIES, about=("training",), searches=True),
     "testing": Rights((*READINGS, "test_set_uses"), about=("testing",)),
     "staging": Rights(READINGS, about=("staging",)),
-    "preproduction": Rights(
-        (*READINGS, "test_set_uses", "release_history"),
+    "preproduction": Rights((*READINGS, "test_set_uses"), about=("preproduction",)),
+    "preproduction_promoter": Rights(
+        (*READINGS, "release_history"),
         {"release_rows": ("candidate", "promotion", "mirror", "generation")},
         about=("preproduction",),
     ),
-    "production": Rights(
+    "production": Rights(READINGS, about=("production",)),
+    "production_promoter": Rights(
         (*READINGS, *RELEASE, "clocks"),
         {"release_rows": ROW, "clocks": ("moment",)} | ENDS,
         # a person who goes back ends whatever is being tried, in the shadow too
@@ -84,7 +87,8 @@ RIGHTS: Mapping[str, Rights] = {
     "server": Rights(),
     "gateway": Rights(),
 }
-"""Each environment's activities by its name; `promoter`: Airflow's tasks, and people's commands."""
+"""Each environment's activities by its name, those that move live traffic as its `_promoter`; `promoter`:
+Airflow's tasks, and people's commands."""
 
 ABOUT = {
     "measurements": "promotion",

@@ -28,6 +28,8 @@ STORAGE = "sevenfold-storage"
 """Namespace of the component storage, which brings a database and an object storage."""
 IN_CLUSTER = f"postgresql://sevenfold@postgresql.{STORAGE}.svc/sevenfold"
 SERVING = ("staging", "preproduction", "production")
+MOVING = ("preproduction", "production")
+"""Where activities move live traffic, as an account and a role of their own."""
 KEY, SECRET = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"  # pragma: allowlist secret
 EVIDENCE = "SEVENFOLD_EVIDENCE_URL"
 
@@ -86,6 +88,9 @@ def cluster_secrets(folder: Path, database: str, mlflow_artifacts: str) -> list[
     found = [secret_files(folder, of) for of in (*ENVIRONMENTS, AIRFLOW)]
     found += [_secret("sevenfold", one, {EVIDENCE: url(one), **keys}) for one in ENVIRONMENTS]
     found.append(_secret("sevenfold", AIRFLOW, {EVIDENCE: url("promoter"), **keys}))
+    for environment in MOVING:
+        role = f"{environment}_promoter"
+        found.append(_secret("sevenfold-promoter", environment, {EVIDENCE: url(role)}))
     for environment in SERVING:
         found.append(_secret("sevenfold-server", environment, {EVIDENCE: url("server"), **keys}))
         found.append(_secret("sevenfold-gateway", environment, {EVIDENCE: url("gateway")}))

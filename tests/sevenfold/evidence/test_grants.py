@@ -34,13 +34,11 @@ EXPECTED: dict[str, dict[str, str]] = {
     "training": MAKES,
     "testing": READING | {"test_set_uses": "I"},
     "staging": READING,
-    "preproduction": READING
-    | {
-        "test_set_uses": "I",
-        "release_history": "I",
-        "release_rows": "U(candidate,generation,mirror,promotion)",
-    },
-    "production": READING
+    "preproduction": READING | {"test_set_uses": "I"},
+    "preproduction_promoter": READING
+    | {"release_history": "I", "release_rows": "U(candidate,generation,mirror,promotion)"},
+    "production": READING,
+    "production_promoter": READING
     | {
         "release_rows": f"IU({','.join(ALL)})",
         "release_history": "I",
@@ -167,8 +165,10 @@ def test_what_the_matrix_does_not_allow_is_refused_when_it_is_tried(
                 connection.execute(delete(table))
 
 
-@pytest.mark.parametrize("role", [role for role in EXPECTED if role not in ("promoter", "production")])
-def test_only_promoter_and_production_change_what_callers_meet(folder: Path, world: World, role: str) -> None:
+@pytest.mark.parametrize(
+    "role", [role for role in EXPECTED if role not in ("promoter", "production_promoter")]
+)
+def test_only_promoters_change_what_callers_meet(folder: Path, world: World, role: str) -> None:
     with pytest.raises(NotAllowed, match="permission denied for table release_") as caught:
         release.hold(as_role(folder, world, role), MODEL, role, "for fun")
     assert "\n" not in str(caught.value)
@@ -205,25 +205,27 @@ def test_an_activity_writes_about_promotions_of_its_own_environment_only(folder:
 def test_two_candidates_go_all_the_way_and_back_with_the_rights_of_those_who_do_it(
     folder: Path, world: World
 ) -> None:
-    by = {role: World(as_role(folder, world, role)) for role in ("promoter", "preproduction", "production")}
-    promoter, production = by["promoter"], by["production"].store
+    promoter, shadowed_by, released_by = (
+        World(as_role(folder, world, role))
+        for role in ("promoter", "preproduction_promoter", "production_promoter")
+    )
+    shadow, production = shadowed_by.store, released_by.store
     for letter in "ab":
         shadowed = promoter.begin(candidate(letter), "preproduction", f"shadow-{letter}")
-        shadow = by["preproduction"].store
         if world.row.champion:
             release.claim(shadow, shadowed.id, "shadow")
             assert release.set_mirror(shadow, shadowed.id, 1.0, "shadow").mirror == 1.0
             with pytest.raises(NotAllowed, match="permission denied for table release_rows"):
                 exchange(shadow, share=0.5)
             release.vacate(shadow, shadowed.id, "shadow", "seen enough")
-        by["preproduction"].measure(shadowed)
+        shadowed_by.measure(shadowed)
         conclude(promoter.store, shadowed.id, analysis(shadowed, "Successful"))
         live = promoter.begin(candidate(letter), "production", f"live-{letter}")
         release.claim(production, live.id, "serve")
         release.set_share(production, live.id, 0.5, "canary")
         with pytest.raises(NotAllowed, match="this role tries candidates of preproduction only"):
             exchange(shadow, mirror=1.0, generation=world.row.generation + 1)
-        by["production"].measure(live)
+        released_by.measure(live)
         production.set_clock(MODEL, AS_OF)
         conclude(promoter.store, live.id, analysis(live, "Successful"))
         release.promote(production, live.id, "take_over")

@@ -51,7 +51,8 @@ class Rail:
     def __init__(self, owner: Store, folder: Path) -> None:
         self.owner = World(owner)
         self.promoter, self.production, self.preproduction = (
-            World(as_role(folder, self.owner, role)) for role in ("promoter", "production", "preproduction")
+            World(as_role(folder, self.owner, role))
+            for role in ("promoter", "production_promoter", "preproduction_promoter")
         )
 
     @property
@@ -381,7 +382,7 @@ def test_an_override_counts_until_it_expires(robbed: Rail, hours: int) -> None:
         copied = dict(connection.execute(last).mappings().one()) | {"override": lifted}
         del copied["sequence"]
         connection.execute(insert(statements).values(copied))
-        connection.exec_driver_sql("SET LOCAL ROLE sevenfold_production")
+        connection.exec_driver_sql("SET LOCAL ROLE sevenfold_production_promoter")
         if hours > 0:
             swapped(connection, robbed, share=0.5)
             return
