@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +25,9 @@ Key = Annotated[
     Path, typer.Option(help="your private key, SSH or PEM; its public half was given to `person`")
 ]
 MY_KEY = Path("~/.ssh/id_ed25519")
+Elsewhere = Annotated[
+    bool, typer.Option("--elsewhere", help="wait for what `sign` prints where your private key is")
+]
 
 
 @app.command()
@@ -56,6 +61,7 @@ def override(
     expires: Annotated[datetime, typer.Option(help="last day", formats=["%Y-%m-%d"])],
     reason: Reason,
     key: Key = MY_KEY,
+    elsewhere: Elsewhere = False,
 ) -> None:
     """Ask to exempt a promotion, with reason, scope and expiry. The failed analysis stays on record.
 
@@ -68,7 +74,8 @@ def override(
     with one_sentence():
         store, until = open_store(), expires.replace(tzinfo=UTC)
         if needs_two(store.promotion(promotion).environment) and settings().four_eyes:
-            who, signed = _signed(store, key, wording("override", promotion, terms_of(scope, until), reason))
+            content = wording("override", promotion, terms_of(scope, until), reason)
+            who, signed = _signed(store, key, content, elsewhere)
         else:
             who, signed = me(), None
         asked = request_override(store, promotion, who, reason, scope, until, signed)
@@ -85,6 +92,7 @@ def change_gate(
     environment: Annotated[str, typer.Argument(help="the environment whose gate file was changed")],
     reason: Reason,
     key: Key = MY_KEY,
+    elsewhere: Elsewhere = False,
 ) -> None:
     """Ask that a gate as its file says now may judge a candidate that was made under another one."""
     from sevenfold.evidence.store import open_store
@@ -98,7 +106,7 @@ def change_gate(
         gate = load_gate(settings().models, made.model, environment)
         terms = terms_of(made, gate)
         subject = subject_of(made.model, environment)
-        who, signed = _signed(store, key, wording("gate", subject, terms, reason))
+        who, signed = _signed(store, key, wording("gate", subject, terms, reason), elsewhere)
         asked = request_change(store, made, gate, reason, who, signed)
         with store.reading() as connection:
             was = kept(connection, terms["from"])
@@ -113,6 +121,7 @@ def anchor(
     candidate: Annotated[str, typer.Option(help="a former or present champion; empty: say which it is")] = "",
     reason: Reason = "",
     key: Key = MY_KEY,
+    elsewhere: Elsewhere = False,
 ) -> None:
     """Say which champion slow decay is measured against, or ask for another one."""
     from sevenfold.evidence.store import open_store
@@ -130,7 +139,7 @@ def anchor(
             return
         wanted = store.candidate(candidate)
         content = wording("anchor", wanted.model, {"candidate": wanted.id}, reason)
-        who, signed = _signed(store, key, content)
+        who, signed = _signed(store, key, content, elsewhere)
         _say_open(request_anchor(store, wanted, reason, who, signed))
 
 
@@ -153,6 +162,7 @@ def grant(
     number: Annotated[int, typer.Argument(help="number of the request, see `requests`")],
     reason: Reason,
     key: Key = MY_KEY,
+    elsewhere: Elsewhere = False,
 ) -> None:
     """Grant what somebody else asked for, signed with your own key."""
     from sevenfold.evidence.store import open_store
@@ -164,7 +174,7 @@ def grant(
         store = open_store()
         with store.reading() as connection:
             request = find_request(connection, number)
-        who, signed = _signed(store, key, granting(request, reason))
+        who, signed = _signed(store, key, granting(request, reason), elsewhere)
         if request.kind == "override":
             ended = grant_override(store, number, who, reason, signed)
             console.print(f"{ended.id} is {ended.state}: {ended.outcome}", markup=False)
@@ -174,16 +184,40 @@ def grant(
         console.print(f"granted: {_line(request)}", markup=False)
 
 
-def _signed(store: Store, key: Path, content: Mapping[str, Any]) -> tuple[str, str]:
-    """Name and envelope of the person whose private key this is."""
+@app.command()
+def sign(
+    content: Annotated[str, typer.Argument(help="what a command with --elsewhere says is to be signed")],
+    key: Key = MY_KEY,
+) -> None:
+    """Sign with your private key what a command that runs elsewhere, as on a cluster, asks for."""
+    with one_sentence():
+        try:
+            said = json.loads(content)
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            raise SevenfoldError("this is nothing that a command asks to be signed: paste it whole")
+        print(_envelope(key, said))
+
+
+def _signed(store: Store, key: Path, content: Mapping[str, Any], elsewhere: bool) -> tuple[str, str]:
+    """Name and envelope of the person whose private key this is, or who has signed on another machine."""
+    if elsewhere:
+        print(f"where your private key is:  sevenfold sign {shlex.quote(json.dumps(content))}")
+        envelope = str(typer.prompt("what it prints"))
+    else:
+        envelope = _envelope(key, content)
+    return store.people.who_signed(envelope).name, envelope
+
+
+def _envelope(key: Path, content: Mapping[str, Any]) -> str:
     from sevenfold.people.identity import is_locked, sign_as
 
     private = _read(key)
     passphrase = None
     if is_locked(private):
-        passphrase = typer.prompt(f"passphrase of {key}", hide_input=True).encode()
-    envelope = sign_as(content, private, passphrase)
-    return store.people.who_signed(envelope).name, envelope
+        passphrase = typer.prompt(f"passphrase of {key}", hide_input=True, err=True).encode()
+    return sign_as(content, private, passphrase)
 
 
 def _read(path: Path) -> bytes:

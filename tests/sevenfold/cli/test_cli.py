@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,6 +55,7 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
         (("sign-with", "gcpkms:alias/evidence"), "its client is not installed (google-cloud-kms)"),
         (("sign-with", "signing.pem"), "names no key of a KMS"),
         (("grant", "3", "--reason", "x"), "There is no request number 3"),
+        (("sign", "3"), "this is nothing that a command asks to be signed: paste it whole"),
         (("person", "ann", "no/such/key.pub"), "the key no/such/key.pub cannot be read"),
         (("change-gate", "flight_delay-1", "production", "--reason", "x"), "has no candidate"),
         (
@@ -124,8 +126,15 @@ def test_two_people_change_a_gate_by_command(tmp_path: Path, monkeypatch: pytest
         (tmp_path / f"{name}.pub").write_bytes(public_key(name))
         assert runner.invoke(app, ["person", name, str(tmp_path / f"{name}.pub")]).exit_code == 0
 
-    def say(*arguments: str) -> str:
-        return " ".join(runner.invoke(app, list(arguments)).output.split())
+    def say(*arguments: str, answer: str = "") -> str:
+        return " ".join(runner.invoke(app, list(arguments), input=answer).output.split())
+
+    def elsewhere(name: str, *arguments: str) -> str:
+        """Said where the evidence is, and signed where the person's key is."""
+        asked = runner.invoke(app, [*arguments, "--elsewhere"], input="\n").output
+        [command] = [line for line in asked.splitlines() if "sevenfold sign " in line]
+        content = shlex.split(command.partition("sevenfold sign ")[2])
+        return say(*arguments, "--elsewhere", answer=say("sign", *content, "--key", str(tmp_path / name)))
 
     ask = ("change-gate", made.id, "production", "--reason", "holidays", "--key", str(tmp_path / "bob"))
     assert "is the one that" in say(*ask)
@@ -137,7 +146,10 @@ def test_two_people_change_a_gate_by_command(tmp_path: Path, monkeypatch: pytest
     assert "1: gate of flight_delay/production" in say("requests")
     grant = ("grant", "1", "--reason", "agreed", "--key")
     assert "somebody else has to grant it" in say(*grant, str(tmp_path / "bob"))
-    assert say(*grant, str(tmp_path / "ann")).startswith("granted: 1: gate of flight_delay/production")
+    assert "somebody else has to grant it" in elsewhere("bob", *grant[:-1])
+    assert "It is not signed by a person" in say(*grant[:-1], "--elsewhere", answer="ann says yes\n")
+    assert "granted: 1: gate of flight_delay/production" in elsewhere("ann", *grant[:-1])
+    assert "granted: 1: gate of flight_delay/production" in say(*grant, str(tmp_path / "ann")), "said again"
     assert "nobody waits" in say("requests")
     store, now = open_store(), lineage.gates(models, "flight_delay")["production"].hash
     with store.reading() as connection:
