@@ -78,7 +78,7 @@ RIGHTS: Mapping[str, Rights] = {
     "promoter": Rights(
         (
             *("promotions", "analyses", "statements", "revocations", "overrides", "requests", "grants"),
-            *("approvals", "test_set_uses", *RELEASE, "clocks", "audit"),
+            *("approvals", "policies", "test_set_uses", *RELEASE, "clocks", "audit"),
         ),
         {"release_rows": ROW, "clocks": ("moment",), "promotions": ("candidate", *ENDS["promotions"])}
         | CLOSES,

@@ -20,9 +20,12 @@ from sevenfold.evidence.database import Database, NotAllowed, StoreUnavailable
 from sevenfold.evidence.store import Store, open_store, upgrade
 from sevenfold.evidence.verify import verify
 from sevenfold.gates.conclude import conclude
+from sevenfold.gates.policy import load_gate
+from sevenfold.people.gate_change import kept, request_change
+from sevenfold.people.request import open_requests
 from sevenfold.release import release
 from sevenfold.release.promotion import PromotionEnded
-from sevenfold.settings import Settings
+from sevenfold.settings import REPOSITORY, Settings
 
 pytestmark = pytest.mark.postgresql
 
@@ -55,7 +58,7 @@ EXPECTED: dict[str, dict[str, str]] = {
         **dict.fromkeys(
             (
                 *("analyses", "statements", "revocations", "overrides", "requests", "grants", "approvals"),
-                *("test_set_uses", "release_history", "roll_backs", "audit"),
+                *("policies", "test_set_uses", "release_history", "roll_backs", "audit"),
             ),
             "I",
         ),
@@ -200,6 +203,18 @@ def test_an_activity_writes_about_promotions_of_its_own_environment_only(folder:
     promoter.store.end_promotion(made.id, "held", "Inconclusive", "the end")
     with pytest.raises(PromotionEnded):
         training.store.set_promotion_candidate(made.id, candidate("b").id)
+
+
+def test_people_ask_for_all_they_may_ask_for_as_the_promoter(folder: Path, world: World) -> None:
+    promoter, gate = (
+        as_role(folder, world, "promoter"),
+        load_gate(REPOSITORY / "include" / "models", "flight_delay", "testing"),
+    )
+    made = candidate("a").model_copy(update={"model": gate.model})
+    asked = request_change(promoter, made, gate, "holidays", "ann")
+    assert [one.number for one in open_requests(promoter)] == [asked.number]
+    with promoter.reading() as connection:
+        assert kept(connection, gate.hash) == gate
 
 
 def test_two_candidates_go_all_the_way_and_back_with_the_rights_of_those_who_do_it(
