@@ -58,13 +58,12 @@ def uses(pod: Resource) -> Uses:
     return total
 
 
-def quota(resources: list[Resource], environment: str) -> Uses:
-    """The quota of an environment."""
+def quota(resources: list[Resource], environment: str, name: str = "environment") -> Uses:
+    """The quota of an environment, or another one of its namespace."""
     (found,) = (
         one["spec"]["hard"]
         for one in of_kind(resources, "ResourceQuota")
-        if (one["metadata"]["namespace"], one["metadata"]["name"])
-        == (f"sevenfold-{environment}", "environment")
+        if (one["metadata"]["namespace"], one["metadata"]["name"]) == (f"sevenfold-{environment}", name)
     )
     return {name: float(parse_quantity(amount)) for name, amount in found.items()}
 
@@ -108,6 +107,25 @@ def test_everything_of_an_environment_fits_into_its_quota(
         asked = at_once(environment, resources, activities)
         assert asked["requests.memory"] > 0
         assert not over(quota(resources, environment), asked), environment
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_however_many_replicas_there_are_a_roll_back_finds_room(
+    name: str, activities: dict[str, tuple[PodOperator, Resource]]
+) -> None:
+    resources = overlay(name)
+    whole, serving = (quota(resources, "production", which) for which in ("environment", "serving"))
+    rest = [pod for _, pod in pods(resources) if pod["metadata"]["namespace"] == "sevenfold-production"]
+    rest = [pod for pod in rest if pod["spec"]["priorityClassName"] != "sevenfold-serving"]
+    rest += [pod for who, (_, pod) in activities.items() if who.endswith(".go_back")]
+    assert len(rest) >= 4, "the reconciler, the CronJob's, and one of each model"
+    asked: Uses = defaultdict(float)
+    for pod in rest:
+        asked["pods"] += 1
+        for what, amount in uses(pod).items():
+            asked[what] += amount
+    assert serving.keys() == {"pods", "requests.cpu", "requests.memory", "limits.memory"}
+    assert not over({what: whole[what] - most for what, most in serving.items()}, asked)
 
 
 def test_a_quota_that_is_too_small_is_noticed(activities: dict[str, tuple[PodOperator, Resource]]) -> None:
