@@ -143,13 +143,21 @@ def test_what_an_autoscaler_has_added_stays(world: World) -> None:
     assert world.replicas(ONE) == 4
 
 
-def test_an_autoscaler_that_wants_fewer_meanwhile_is_right(world: World) -> None:
+def test_an_autoscaler_that_wants_fewer_meanwhile_is_right(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.cluster.deploy(live())
     world.api.pod = NO_NODE
-    path = f"{Path_}/{service(ONE)}/scale"
+    path, wait = f"{Path_}/{service(ONE)}/scale", world.cluster._await_ready
     world.client.patch(path, {"spec": {"replicas": 4}})
-    threading.Timer(0.3, lambda: world.client.patch(path, {"spec": {"replicas": 2}})).start()
-    assert len(world.cluster.deploy(live(), 20).endpoints) == 2
+
+    def two_will_do(held: Any, replicas: int, limit: float) -> Deployed:
+        assert replicas == 4
+        world.client.patch(path, {"spec": {"replicas": 2}})
+        return wait(held, replicas, limit)
+
+    monkeypatch.setattr(world.cluster, "_await_ready", two_will_do)
+    assert len(world.cluster.deploy(live(), 60).endpoints) == 2
     assert world.replicas(ONE) == 2
 
 
@@ -192,16 +200,13 @@ def test_removing_drains_first_and_leaves_nothing(world: World) -> None:
     world.cluster.remove(MODEL, "champion")
 
 
-def test_an_evicted_pod_which_stays_for_reading_stands_in_nobodys_way(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kubernetes, "GONE_LIMIT_S", 2.0)
+def test_an_evicted_pod_which_stays_for_reading_stands_in_nobodys_way(world: World) -> None:
     world.cluster.deploy(live())
     evicted = next(iter(world.api.there(PODS).values()))["metadata"]["name"]
     (crash,) = crashed(137, "", restarts=7)["containerStatuses"]
     status = {"phase": "Failed", "reason": "Evicted", "conditions": [], "containerStatuses": [crash]}
     world.api.change((PODS, PRODUCTION, evicted), {"status": status})
-    assert len(world.cluster.deploy(live(replicas=3), 5).endpoints) == 3
+    assert len(world.cluster.deploy(live(replicas=3), 60).endpoints) == 3
     assert evicted in world.api.there(PODS)
     world.cluster.remove(MODEL, "champion")
     assert world.api.everything() == []
@@ -265,9 +270,9 @@ def crashed(code: int, line: str, restarts: int = 0) -> dict[str, Any]:
     }
 
 
-def waiting(reason: str) -> dict[str, Any]:
+def waiting(reason: str, message: str = "not here") -> dict[str, Any]:
     status = {"name": "server", "ready": False, "restartCount": 0, "image": "server:1", "imageID": ""}
-    why = {"waiting": {"reason": reason, "message": "not here"}}
+    why = {"waiting": {"reason": reason, "message": message}}
     return {"phase": "Pending", "containerStatuses": [{**status, "state": why}]}
 
 
@@ -315,6 +320,17 @@ def test_what_does_not_become_ready_says_why_and_is_taken_back(
     assert time.monotonic() - began < 10, "what no waiting mends is not waited for"
     assert world.api.everything() == []
     assert world.published == []
+
+
+def test_a_busy_kubelet_that_has_not_read_a_secret_yet_is_waited_for() -> None:
+    def stuck(message: str) -> str | None:
+        spec = {"containers": [{"name": "server", "image": "server:1"}]}
+        status = waiting("CreateContainerConfigError", message)
+        about = {"name": "toy-1", "namespace": PRODUCTION}
+        return kubernetes._hopeless([{"metadata": about, "spec": spec, "status": status}])
+
+    assert 'secret "sevenfold-server" not found' in (stuck('secret "sevenfold-server" not found') or "")
+    assert stuck("failed to sync secret cache: timed out waiting for the condition") is None
 
 
 def test_a_failed_addition_leaves_those_that_serve(world: World) -> None:
