@@ -56,7 +56,9 @@ POLL_S = 0.5
 CRASHES = 3
 """After so many a replica is not waited for."""
 HOPELESS = ("ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError")
-"""What no waiting mends."""
+"""What no waiting mends,"""
+NOT_READ_YET = "failed to sync"
+"""except where a busy kubelet has not read a Secret or ConfigMap that is there: it tries again."""
 
 
 @dataclass(frozen=True)
@@ -420,7 +422,8 @@ def _hopeless(pods: Iterable[Object]) -> str | None:
             waits = (status.get("state") or {}).get("waiting") or {}
             ended = _ended(status)
             final = ended.get("exitCode") == NO_RETRY_HELPS or status.get("restartCount", 0) >= CRASHES
-            if waits.get("reason") in HOPELESS or (ended and final):
+            stuck = waits.get("reason") in HOPELESS and NOT_READ_YET not in (waits.get("message") or "")
+            if stuck or (ended and final):
                 return _sentence(pod)
     return None
 
