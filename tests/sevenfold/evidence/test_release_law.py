@@ -113,12 +113,18 @@ def life(rail: Rail) -> Iterator[str]:
     live = rail.begin("a", "production")
     rail.begin("d", "production")
     yield "nothing was ever released"
+    approved = rail.begin("d", "production", "approved")
+    record_approval(rail.promoter.store, approved, APPROVER, "for this time")
+    yield "the fourth is approved in one promotion, and not in the other"
     release.claim(store, live, "serve")
     yield "the first is claimed"
     release.set_share(store, live, 1.0, "canary")
     yield "the first has all requests"
     rail.production.measure(store.promotion(live))
     rail.judged(live)
+    release.hold(store, MODEL, "go_back", "a freeze")
+    yield "the first has passed, and promotion is on hold"
+    release.release_hold(rail.promoter.store, MODEL, "ann", "go on")
     yield "the first has passed"
     release.promote(store, live, "take_over")
     yield "the first is champion"
@@ -139,6 +145,7 @@ def life(rail: Rail) -> Iterator[str]:
     release.hold(store, MODEL, "go_back", "a freeze")
     yield "promotion is on hold"
     release.release_hold(rail.promoter.store, MODEL, "ann", "go on")
+    rail.owner.judged(candidate("c"), "staging", "Inconclusive", "again")  # which takes nothing away
     refused = rail.begin("c", "production", "refused")
     release.claim(store, refused, "serve")
     release.set_share(store, refused, 0.1, "canary")
@@ -148,6 +155,9 @@ def life(rail: Rail) -> Iterator[str]:
     called = rail.begin("c", "production", "called off")
     release.claim(store, called, "serve")
     release.set_share(store, called, 0.5, "canary")
+    rail.judged(called)
+    revoke(rail.promoter.store, called, REQUESTER, "it was another's traffic")
+    yield "the third has passed, and that was revoked"
     release.call_off(store, MODEL, "go_back", "complaints")
     release.release_hold(rail.promoter.store, MODEL, "ann", "go on")
     yield "the third was called off"
@@ -155,15 +165,34 @@ def life(rail: Rail) -> Iterator[str]:
     release.roll_back(store, MODEL, "go_back", "worse", B)
     yield "the second is rolled back, and who was in the shadow is off"
     release.release_hold(rail.promoter.store, MODEL, "ann", "go on")
-    rail.begin("b", "production", "on its old record")
+    old = rail.begin("b", "production", "on its old record")
     yield "the second asks to come back"
+    record_approval(rail.promoter.store, old, APPROVER, "it was a pity")
+    yield "the second is approved again, on its old record"
     again = rail.owner.judged(candidate("b"), "preproduction", run="again")
     record_approval(rail.promoter.store, again.id, APPROVER, "mended")
     yield "the second has a new record"
     rail.champion("b", "again")
     rail.champion("c")
+    release.roll_back(store, MODEL, "go_back", "worse", C)
+    release.release_hold(rail.promoter.store, MODEL, "ann", "go on")
+    rail.begin("c", "production", "once more")
+    again = rail.owner.judged(candidate("c"), "preproduction", run="once more")
+    yield "the third, rolled back, has a new record, and nobody's approval"
+    before_it = rail.row.previous
+    written(rail, previous=C)
+    yield "the third, rolled back, was written into the row as the one before, past all law"
+    written(rail, previous=before_it)
+    record_approval(rail.promoter.store, again.id, APPROVER, "mended")
+    rail.champion("c", "at last")
     revoke(rail.promoter.store, f"{MODEL}/production/b-again", REQUESTER, "labels were wrong")
     yield "the one before the champion has lost its evidence"
+
+
+def written(rail: Rail, **fields: Any) -> None:
+    """What the owner of the tables can do to a row."""
+    with rail.owner.store.writing() as connection:
+        connection.execute(update(release_rows).values(fields))
 
 
 class Undone(Exception):
@@ -200,11 +229,17 @@ def likely(rail: Rail, now: ReleaseRow) -> Iterator[ReleaseRow]:
     for one in (None, A, B, C):
         yield replace(off, champion=now.previous, previous=one, held="a reason")
         yield replace(off, champion=one, previous=now.champion)
-    for promotion in rail.owner.store.promotions(MODEL):
+    back = replace(off, champion=now.previous, previous=None, held="a reason")
+    yield replace(back, held=None)
+    begun = rail.owner.store.promotions(MODEL)
+    running = [promotion for promotion in begun if promotion.state == "running"]
+    for promotion in {one.id: one for one in (*running, *begun[-3:])}.values():
         claimed = replace(off, candidate=promotion.candidate, promotion=promotion.id)
         yield claimed
         yield replace(claimed, mirror=1.0)
         yield replace(claimed, share=0.5)
+        if promotion.environment == "preproduction":
+            yield replace(back, candidate=promotion.candidate, promotion=promotion.id)
 
 
 def mutated(chance: random.Random, row: ReleaseRow) -> ReleaseRow:
