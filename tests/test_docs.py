@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from sevenfold.cli.main import app
 from sevenfold.evidence import grants
+from sevenfold.kubernetes import images
 from sevenfold.kubernetes.cluster_secrets import IN_CLUSTER, cluster_secrets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,6 +78,12 @@ def test_targets_exist_and_take_what_is_told(target: str) -> None:
     for line in re.findall(rf"^make {target} .*", TYPED, re.MULTILINE):
         for variable in re.findall(r"\b([A-Z_]+)=", line):
             assert f"$({variable})" in makefile, variable
+
+
+def test_a_cluster_gets_all_images_but_those_of_docker_and_of_tests() -> None:
+    [named] = re.findall(r'^make images SAVE=archives ONLY="(.*?)"', PAGES["README.md"], re.MULTILINE)
+    known = images.read(ROOT / "include" / "kubernetes" / "images" / "kustomization.yaml")
+    assert set(named.split()) == known.keys() - {"machine", "testbed"}
 
 
 def test_what_is_pasted_is_a_command_and_what_is_said_of_it_stands_behind_a_hash() -> None:
