@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path
 
 import pytest
 import tests.airflow_home  # noqa: F401  # before anything imports Airflow
@@ -14,12 +13,11 @@ from airflow.dag_processing.dagbag import DagBag
 from tests.docker import named
 from tests.docker.conftest import Of
 from tests.docker.making import ROOT, held, recipes
-from tests.docker.venvs import HERE, PACKAGES, Venv
+from tests.docker.venvs import HERE, IMPORTED, PACKAGES, Venv
 
 from sevenfold.model.spec import load_spec, models
 from sevenfold_airflow.pod import PodOperator
 
-IMPORTED = Path(__file__).with_name("imported.py")
 OF_ACTIVITIES = {one.name for one in recipes() if one.parent and one.parent.name == "common"}
 RUN = sorted(one.name for one in recipes() if one.runs)
 """Images that anything runs."""

@@ -14,7 +14,7 @@ import pytest
 from tests.activities.small_world import MODEL, World
 from tests.docker.conftest import Of
 from tests.docker.making import ROOT
-from tests.docker.venvs import Venv
+from tests.docker.venvs import IMPORTED, Venv
 from tests.sevenfold import evidence_world
 from tests.sevenfold.serving.local import gateway_port, wait
 
@@ -28,10 +28,14 @@ ACTIVITIES = [
     ("trainer", "testing", "benchmark", "main"),
 ]
 PART = """
+import runpy, sys
 from activities.{environment} import {name}
 from sevenfold.activity import run
-run({name}.{part})
+run({name}.{part}, sys.argv[2:])
+del sys.argv[2:]
+runpy.run_path(sys.argv.pop())
 """
+"""Ends as what looks for packages from outside does."""
 LOAD = """
 import sys
 from pathlib import Path
@@ -83,7 +87,7 @@ def run(world: World, where: Venv, environment: str, name: str, part: str = "mai
     activity = world.activity(name, environment, world.candidate(), run=where.folder.name)
     whose = ("--model", MODEL, "--environment", environment, "--run", activity.promotion.run)
     program = PART.format(environment=environment, name=name, part=part)
-    done = where.run("python", "-c", program, *whose, **places(world))
+    done = where.run("python", "-c", program, str(IMPORTED), *whose, **places(world))
     return done.returncode, done.stdout + done.stderr
 
 

@@ -27,6 +27,7 @@ from tests.docker.making import ROOT, recipes
 
 HERE = Path(sys.prefix).resolve()
 PACKAGES = os.path.relpath(sysconfig.get_path("purelib"), sys.prefix)
+IMPORTED = Path(__file__).with_name("imported.py")
 OWN = ("SEVENFOLD_", "PYTHON", "VIRTUAL_ENV")
 """What variables begin with that this process has, and no container."""
 SHEBANG = re.compile(rb"\A#!(?:/bin/sh\n'''exec' )?[^\n]*/python[^\n]*\n(?:' '''\n)?")
