@@ -178,8 +178,7 @@ class GatewayPod:
                     self._say_keys()
                 if self._serves_callers:
                     follower = follower or self._follower(self._store())
-                    for model in self._models:
-                        follower.look(model)
+                    follower.look(self._models)
                 trouble = ""
             except SevenfoldError as error:
                 trouble = str(error)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sevenfold.cluster import open_cluster
 from sevenfold.errors import SevenfoldError
@@ -24,7 +24,7 @@ from sevenfold.release import autoscaling
 from sevenfold.release.autoscaling import Scaler, scale_of
 from sevenfold.release.mlflow_aliases import MlflowAliases
 from sevenfold.release.reconcile import Reconciled, reconcile
-from sevenfold.release.release import row
+from sevenfold.release.release import generations
 from sevenfold.settings import Settings, settings
 from sevenfold.told_to_end import told_to_end
 
@@ -55,19 +55,33 @@ class Follower:
         self._done: dict[str, tuple[int, float]] = {}
         self._said: dict[str, str] = {}
 
-    def look(self, model: str) -> None:
-        """One look at one model; what goes wrong is said once and tried again."""
+    def look(self, models: Iterable[str]) -> None:
+        """One look at these models, all rows at once; what goes wrong is said once and tried again."""
         try:
-            generation = row(self._store, model).generation
-            seen, when = self._done.get(model, (0, 0.0))
-            if generation == seen and time.monotonic() - when < AGAIN_S:
-                return
-            self._done[model] = (generation, time.monotonic())
-            done = self._reconcile(model)
-            trouble = "; ".join(filter(None, (done.aliases_lag, done.in_doubt)))
+            now = generations(self._store)
         except SevenfoldError as error:
-            self._done[model] = (-1, time.monotonic())
-            trouble = str(error)
+            for model in models:
+                self._tell(model, self._failed(model, error))
+            return
+        for model in models:
+            seen, when = self._done.get(model, (0, 0.0))
+            if now.get(model, 0) != seen or time.monotonic() - when >= AGAIN_S:
+                self._tell(model, self._bring(model, now.get(model, 0)))
+
+    def _bring(self, model: str, generation: int) -> str:
+        """Reconciles a model; what is wrong with it then."""
+        self._done[model] = (generation, time.monotonic())
+        try:
+            done = self._reconcile(model)
+        except SevenfoldError as error:
+            return self._failed(model, error)
+        return "; ".join(filter(None, (done.aliases_lag, done.in_doubt)))
+
+    def _failed(self, model: str, error: SevenfoldError) -> str:
+        self._done[model] = (-1, time.monotonic())
+        return str(error)
+
+    def _tell(self, model: str, trouble: str) -> None:
         if trouble != self._said.get(model, ""):
             print(f"{model}: {trouble or 'in step again'}", flush=True)
             self._said[model] = trouble
@@ -107,8 +121,7 @@ def main() -> None:
     scaling.start()
     turned = 0.0
     while not stop.wait(EVERY_S):
-        for model in models(here.models):
-            follower.look(model)
+        follower.look(models(here.models))
         if here.runtime == "local" and time.monotonic() - turned >= AGAIN_S:
             turned = time.monotonic()
             local_gateway().turn_logs()

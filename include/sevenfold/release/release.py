@@ -47,6 +47,7 @@ __all__ = [
     "ReleaseRow",
     "change",
     "claim",
+    "generations",
     "promote",
     "roll_back",
     "row",
@@ -72,6 +73,13 @@ def row(store: Store, model: str) -> ReleaseRow:
     """The row of a model; generation 0 before its first change."""
     with store.reading() as connection:
         return find_row(connection, model)
+
+
+def generations(store: Store) -> dict[str, int]:
+    """The generation of every model's row, in one look; a model before its first change has none."""
+    with store.reading() as connection:
+        rows = connection.execute(select(release_rows.c.model, release_rows.c.generation))
+        return {one.model: one.generation for one in rows}
 
 
 def claim(store: Store, promotion_id: str, by: str, reason: str = "claimed") -> ReleaseRow:

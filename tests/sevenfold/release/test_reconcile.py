@@ -12,9 +12,12 @@ import pytest
 from tests.sevenfold.evidence_world import MODEL, OPERATOR, World, candidate
 
 from sevenfold.errors import SevenfoldError
-from sevenfold.release import release
+from sevenfold.evidence.database import StoreUnavailable
+from sevenfold.evidence.store import Store
+from sevenfold.release import reconciler, release
 from sevenfold.release.mlflow_aliases import GENERATION, MlflowAliases
-from sevenfold.release.reconcile import RegistryUnavailable, RouterAhead, reconcile
+from sevenfold.release.reconcile import Reconciled, RegistryUnavailable, RouterAhead, reconcile
+from sevenfold.release.reconciler import Follower
 from sevenfold.release.release_row import ReleaseRow
 from sevenfold.release.traffic import BadTraffic, Traffic
 
@@ -218,3 +221,39 @@ def test_a_router_that_fails_for_another_reason_is_heard(world: World) -> None:
 def test_traffic_that_nobody_could_serve_is_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(BadTraffic, match=said):
         Traffic(**{"model": MODEL, "champion": "a", "challenger": "b", "share": 0.5, **wrong})
+
+
+def test_who_follows_asks_for_all_rows_at_once_and_says_once_that_it_cannot(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    brought: list[str] = []
+    asked: list[int] = []
+    both = (MODEL, "dice")
+
+    def bring(model: str) -> Reconciled:
+        brought.append(model)
+        return Reconciled(Traffic(model, None))
+
+    def looked(store: Store) -> dict[str, int]:
+        asked.append(1)
+        return release.generations(store)
+
+    def away(store: Store) -> dict[str, int]:
+        raise StoreUnavailable("the database is away")
+
+    follower = Follower(world.store, bring)
+    monkeypatch.setattr(reconciler, "generations", looked)
+    follower.look(both)
+    follower.look(both)
+    assert (brought, len(asked)) == ([*both], 2)
+    release.hold(world.store, MODEL, OPERATOR, "look at it")
+    follower.look(both)
+    assert brought == [*both, MODEL]
+    monkeypatch.setattr(reconciler, "generations", away)
+    follower.look(both)
+    follower.look(both)
+    monkeypatch.setattr(reconciler, "generations", looked)
+    follower.look(both)
+    assert brought == [*both, MODEL, *both], "what may have changed meanwhile is made sure of"
+    said = [f"{model}: {what}" for what in ("the database is away", "in step again") for model in both]
+    assert capsys.readouterr().out.splitlines() == said
