@@ -87,24 +87,23 @@ def sticky_policy(traffic: Traffic, namespace: str) -> Resource | None:
 
 
 def security_policies(traffic: Traffic, namespace: str, jwks: Mapping[str, Any]) -> list[Resource]:
-    """Envoy Gateway's policies that let in who has a key, one for each rule of the route: as `filters` does.
+    """Envoy Gateway's policies that let in who has a key, as `filters` does; none of them names a candidate.
 
-    The rule of one candidate by its own path is for admins, the split for whoever may predict, labels for who
-    may bring them. A route without any rule of its own needs none.
+    The whole route is for admins, and so is one candidate by its own path, whoever it is. The split is also
+    for whoever may predict, labels for who may bring them: a policy of a rule takes the place of the route's.
+    So there is none to delete after a candidate, while somebody else may write the same.
     """
-    allowed: dict[str, tuple[str, ...]] = {"split": ("predict", "admin")}
+    allowed: dict[str | None, tuple[str, ...]] = {None: ("admin",), "split": ("predict", "admin")}
     if traffic.champion:
         allowed["feedback"] = ("feedback", "admin")
-    for one in (traffic.champion, traffic.challenger):
-        if one:
-            allowed[_direct_name(one)] = ("admin",)
     return [_policy(traffic, namespace, rule, scopes, jwks) for rule, scopes in allowed.items()]
 
 
 def _policy(
-    traffic: Traffic, namespace: str, rule: str, scopes: tuple[str, ...], jwks: Mapping[str, Any]
+    traffic: Traffic, namespace: str, rule: str | None, scopes: tuple[str, ...], jwks: Mapping[str, Any]
 ) -> Resource:
     route = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": _label(traffic.model)}
+    section = {"sectionName": rule} if rule else {}
     provider = {
         "name": ISSUER,
         "issuer": ISSUER,
@@ -130,9 +129,9 @@ def _policy(
     return {
         "apiVersion": "gateway.envoyproxy.io/v1alpha1",
         "kind": "SecurityPolicy",
-        "metadata": {**metadata, "name": f"{_label(traffic.model)}-{rule}"},
+        "metadata": {**metadata, "name": f"{_label(traffic.model)}-{rule or 'route'}"},
         "spec": {
-            "targetRefs": [{**route, "sectionName": rule}],
+            "targetRefs": [{**route, **section}],
             "jwt": {"providers": [provider]},
             "authorization": {"defaultAction": "Deny", "rules": allow},
         },
@@ -172,11 +171,7 @@ def _mirror(traffic: Traffic, namespace: str | None) -> list[Resource]:
 
 def _direct(model: str, candidate: str) -> Resource:
     path = f"/v2/models/{model}/versions/{candidate}"
-    return _rule(_direct_name(candidate), path, [_backend(candidate, "direct")])
-
-
-def _direct_name(candidate: str) -> str:
-    return f"direct-{candidate.rpartition('-')[2]}"
+    return _rule(f"direct-{candidate.rpartition('-')[2]}", path, [_backend(candidate, "direct")])
 
 
 def _rule(name: str, path: str, backends: list[Resource], filters: list[Resource] | None = None) -> Resource:

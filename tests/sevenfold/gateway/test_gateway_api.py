@@ -14,13 +14,15 @@ from tests.mock_kubernetes.server import Fault, MockKubernetes, mock_kubernetes
 
 from sevenfold.gateway import StaleTraffic, gateway_api, open_gateway
 from sevenfold.gateway.gateway_api import RouteGateway
+from sevenfold.gateway.httproute import security_policies
 from sevenfold.gateway.remote import NotInForce
 from sevenfold.kubernetes.api import ClusterRefused, KubernetesApi
 from sevenfold.release.traffic import Traffic
 from sevenfold.serving.keys import GatewayKeys
 from sevenfold.settings import Settings, settings
 
-ONE, TWO = "toy-000000000001", "toy-000000000002"
+ONE, TWO, THREE = (f"toy-{number:012}" for number in (1, 2, 3))
+PRODUCTION = "sevenfold-production"
 ROUTES = kmock.resource("gateway.networking.k8s.io/v1/httproutes")
 POLICIES, STICKY = (
     kmock.resource(f"gateway.envoyproxy.io/v1alpha1/{plural}")
@@ -46,19 +48,31 @@ class World:
         (found,) = self.api.there(ROUTES).values()
         return found
 
+    def who_may(self) -> dict[str, list[str]]:
+        """The scopes that each rule of the route lets in, as Envoy Gateway takes policies: the rule's own, or
+        the route's."""
+        found = {}
+        for one in self.api.there(POLICIES, PRODUCTION).values():
+            (target,) = one["spec"]["targetRefs"]
+            assert one["spec"]["authorization"]["defaultAction"] == "Deny"
+            claims = [rule["principal"]["jwt"]["claims"] for rule in one["spec"]["authorization"]["rules"]]
+            found[target.get("sectionName")] = [claim["values"][0] for (claim,) in claims]
+        rules = [one["name"] for one in self.route()["spec"]["rules"]]
+        return {rule: found[rule] if rule in found else found[None] for rule in rules}
+
     def end(self) -> None:
         self._stop.set()
         self._thread.join()
 
     def _control(self) -> None:
         while not self._stop.wait(0.01):
-            for name, one in self.api.there(ROUTES, "sevenfold-production").items():
+            for name, one in self.api.there(ROUTES, PRODUCTION).items():
                 status = {"status": "True" if self.accepts else "False", "message": "no such Gateway"}
                 seen = {"observedGeneration": one["metadata"]["generation"]}
                 conditions = [{"type": kind, **status, **seen} for kind in ("Accepted", "ResolvedRefs")]
                 said = {"parents": [{"conditions": conditions}]}
                 if one.get("status") != said:
-                    self.api.change((ROUTES, "sevenfold-production", name), {"status": said})
+                    self.api.change((ROUTES, PRODUCTION, name), {"status": said})
 
 
 @pytest.fixture
@@ -81,31 +95,45 @@ def test_a_split_is_a_route_with_its_keys_beside_it(world: World) -> None:
     assert [backend["weight"] for backend in rule["backendRefs"]] == [7500, 2500]
     assert rule["filters"][0]["requestMirror"]["backendRef"]["namespace"] == "sevenfold-preproduction"
     assert world.router.traffic("toy") == split(3, mirror=0.5)
-    policies = world.api.there(POLICIES, "sevenfold-production")
-    rules = {one["name"] for one in world.route()["spec"]["rules"]}
-    assert {one["spec"]["targetRefs"][0]["sectionName"] for one in policies.values()} == rules, (
-        "no rule is open"
-    )
-    scopes = {
-        name: [
-            rule["principal"]["jwt"]["claims"][0]["values"][0]
-            for rule in one["spec"]["authorization"]["rules"]
-        ]
-        for name, one in policies.items()
+    assert world.who_may() == {
+        "split": ["predict", "admin"],
+        "feedback": ["feedback", "admin"],
+        "direct-000000000001": ["admin"],
+        "direct-000000000002": ["admin"],
     }
-    assert scopes == {
-        "toy-split": ["predict", "admin"],
-        "toy-feedback": ["feedback", "admin"],
-        "toy-direct-000000000001": ["admin"],
-        "toy-direct-000000000002": ["admin"],
+
+
+def test_no_policy_goes_with_a_candidate_so_none_is_left_behind_or_missing(world: World) -> None:
+    world.router.apply(split(3))
+    kept = world.api.there(POLICIES, PRODUCTION)
+    for generation, (champion, challenger) in enumerate([(TWO, None), (TWO, THREE), (THREE, ONE)], 4):
+        world.router.apply(Traffic("toy", champion, challenger, share=0.0, generation=generation))
+        assert world.who_may()[f"direct-{champion[-12:]}"] == ["admin"]
+    assert world.api.there(POLICIES, PRODUCTION) == kept
+
+
+def test_a_writer_that_comes_too_late_takes_no_path_its_keys(world: World) -> None:
+    world.router.apply(split(3))
+    world.router.apply(Traffic("toy", TWO, THREE, share=0.5, generation=5))
+    with pytest.raises(StaleTraffic):
+        world.router.apply(Traffic("toy", ONE, None, generation=4))
+    assert world.who_may().keys() == {
+        *("split", "feedback", "direct-000000000002", "direct-000000000003"),
     }
-    assert {one["spec"]["authorization"]["defaultAction"] for one in policies.values()} == {"Deny"}
+
+
+def test_models_whose_names_begin_alike_have_policies_of_their_own(world: World) -> None:
+    names = [
+        {one["metadata"]["name"] for one in security_policies(Traffic(model, ONE), PRODUCTION, {})}
+        for model in ("toy", "toy_split", "toy_route")
+    ]
+    assert len(set.union(*names)) == sum(map(len, names))
 
 
 def test_keys_stand_there_before_the_route(world: World) -> None:
     world.router.apply(split(3))
     made = [path for method, path in world.api.asked if method == "POST"]
-    assert ["httproutes" in path for path in made] == [False] * 4 + [True]
+    assert ["httproutes" in path for path in made] == [False] * 3 + [True]
     assert world.router.traffic("unknown") is None
 
 
@@ -116,7 +144,7 @@ def test_the_same_again_changes_nothing_and_new_keys_change_their_policies(world
     assert world.api.changes() == changes
     world.keys.rotate()
     world.router.apply(split(3))
-    assert world.api.changes() == changes + 4
+    assert world.api.changes() == changes + 3
 
 
 def test_it_never_goes_back(world: World) -> None:
