@@ -136,6 +136,21 @@ def test_both_runtimes_get_the_same_pod(monkeypatch: pytest.MonkeyPatch) -> None
     assert plain["kubernetes"] == plain["local"]
 
 
+def test_what_moves_traffic_has_rights_of_its_own_and_is_a_process_on_a_laptop_all_the_same() -> None:
+    labels = LABELS | {"environment": "production", "activity": "canary"}
+    specs = {}
+    for account in ("", "promoter"):
+        task = operator(name="toy", labels=labels, account=account)
+        run(task)
+        specs[account] = ApiClient().sanitize_for_serialization(task.pod_request_obj)["spec"]
+    (mine,), (usual,) = (specs[account]["containers"] for account in ("promoter", ""))
+    assert mine.pop("envFrom") == [
+        *usual.pop("envFrom"),
+        {"secretRef": {"name": "sevenfold-promoter", "optional": True}},
+    ]
+    assert specs["promoter"] == specs[""] | {"serviceAccountName": "promoter"}
+
+
 def test_image_names() -> None:
     here = PodSettings(images={"trainer": "r.example/t@sha256:00"})
     assert here.image("trainer") == "r.example/t@sha256:00"
