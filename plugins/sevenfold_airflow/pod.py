@@ -391,6 +391,8 @@ class PodOperator(KubernetesPodOperator):
                 raise error from unseen
             vanished = _vanished(self.task_id, known.metadata.namespace, known.metadata.name)
             raise AirflowException(vanished) from error
+        except HTTPError as unseen:  # what went wrong first says more than that nobody answers now
+            raise error from unseen
         self.raise_for(pod, error)
 
     def raise_for(self, pod: Any, error: Exception) -> NoReturn:
@@ -412,7 +414,7 @@ class PodOperator(KubernetesPodOperator):
             return []
         try:
             events = self.pod_manager.read_pod_events(pod).items
-        except (ApiException, AirflowException):
+        except (ApiException, AirflowException, HTTPError):
             return []
         return [f"{event.reason}: {event.message}" for event in events if event.type == "Warning"]
 

@@ -16,6 +16,7 @@ from kubernetes.client import ApiClient, ApiException  # noqa: TID253
 from kubernetes.client import models as k8s  # noqa: TID253
 from tests.airflow_home import context
 from tests.plugins.ended_pods import container, pod_that
+from urllib3.exceptions import ProtocolError
 
 from sevenfold.settings import settings as cached_settings
 from sevenfold_airflow.pod import PodOperator
@@ -273,6 +274,20 @@ def test_a_pod_deleted_while_it_runs_is_named(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(AirflowException, match="pod toy of train has vanished") as raised:
         run(operator(settings=PodSettings(runtime="kubernetes")))
     assert not isinstance(raised.value, AirflowFailException)
+
+
+def test_what_went_wrong_is_told_also_when_nobody_answers_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failed(self: Any, found: Any) -> None:
+        self.pod = pod_that()
+        raise AirflowException("Pod toy returned a failure.")
+
+    def silent(name: str, namespace: str) -> k8s.V1Pod:
+        raise ProtocolError("Connection aborted.")
+
+    monkeypatch.setattr(KubernetesPodOperator, "execute", failed)
+    monkeypatch.setattr(KubernetesPodOperator, "hook", SimpleNamespace(get_pod=silent))
+    with pytest.raises(AirflowException, match=r"^Pod toy returned a failure\.$"):
+        run(operator(settings=PodSettings(runtime="kubernetes")))
 
 
 def test_a_service_account_that_may_not_is_told_so_and_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
