@@ -98,15 +98,18 @@ def _here() -> State:
     """Of this machine, as supervisord and Envoy say."""
     from sevenfold.cluster import open_cluster
     from sevenfold.gateway import local_gateway
-    from sevenfold.local import overview
+    from sevenfold.local import overview, stack
     from sevenfold.local.supervision import Supervisor
 
     supervisor, gateway = Supervisor(settings().home), local_gateway()
     running = supervisor.running()
     replicas = open_cluster().status() if running else []
     parts = Table("part", "state", "process", "up", box=None)
-    for line in overview.parts(supervisor.status() if running else [], replicas, time.time()):
+    programs = supervisor.status() if running else []
+    for line in overview.parts(programs, replicas, time.time()):
         parts.add_row(*line)
+    for name in stack.elsewhere(settings(), {program.name for program in programs}):
+        parts.add_row(name, "answers", "", "kept running by somebody else, such as docker compose")
     in_flight = gateway.envoy.in_flight() if gateway.envoy.running() else {}
     return parts, replicas, in_flight, lambda row: gateway.traffic(row.model)
 
@@ -187,14 +190,36 @@ def rollback(
     """Take a canary off, or without one go back to the champion before; also with Airflow down."""
     from sevenfold.cluster import open_cluster
     from sevenfold.evidence.store import open_store
+    from sevenfold.kubernetes.api import ClusterForbids
     from sevenfold.model.spec import load_spec
+    from sevenfold.release import release
     from sevenfold.release.going_back import go_back, tidy
 
     with one_sentence():
-        spec, cluster = load_spec(model), open_cluster(hurry=True)
-        row = go_back(open_store(), cluster, model, by=me(), reason=reason, again=again, say=_tell)
-        tidy(cluster, model, row, spec.serving.replicas, _tell)
+        spec, store, cluster = load_spec(model), open_store(), open_cluster(hurry=True)
+        before = release.row(store, model).generation
+        try:
+            row = go_back(store, cluster, model, by=me(), reason=reason, again=again, say=_tell)
+            tidy(cluster, model, row, spec.serving.replicas, _tell)
+        except ClusterForbids as error:
+            raise SevenfoldError(_forbidden(model, before, release.row(store, model))) from error
         _tell(f'no candidate is promoted until you say make resume MODEL={model} REASON="..."')
+
+
+def _forbidden(model: str, before: int, row: ReleaseRow) -> str:
+    """How far a roll-back came that this account may not carry through, and what works."""
+    where = settings().namespace_of("production")
+    if row.generation > before:
+        return (
+            f"{row.champion} serves everything by the release row (generation {row.generation}), and "
+            "gateways follow it by themselves. This account may not look whether they do: "
+            f"kubectl --namespace {where} logs deployment/gateway"
+        )
+    return (
+        f"nothing was changed: this account, like that of Airflow's own pods, may not look after {where}. "
+        f"Trigger the DAG {model}.roll_back, or with Airflow down make a Job of the CronJob roll-back there "
+        "(docs/cluster.md, Where to look when something is red)"
+    )
 
 
 @app.command()

@@ -37,6 +37,10 @@ class ClusterRefused(SevenfoldError):
     """The API server understood, and does not do it."""
 
 
+class ClusterForbids(ClusterRefused):
+    """This account may not do it."""
+
+
 class Changed(SevenfoldError):
     """The cluster has gone on: what was to be deleted is another, what is watched has to be listed anew."""
 
@@ -246,7 +250,7 @@ def _error(method: str, path: str, error: Any) -> SevenfoldError:
     if error.status == 403 and "exceeded quota" in said:
         return ClusterUnreachable(f"the namespace's quota does not let it in: {said}")
     if error.status in (401, 403):
-        return ClusterRefused(
+        return ClusterForbids(
             f"the cluster does not allow it: {said}; apply the roles in include/kubernetes/"
         )
     if error.status in _AGAIN or error.status == 0:

@@ -12,7 +12,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from sevenfold import direct_http
@@ -34,7 +34,7 @@ LAYOUT = "1"
 """Version of the state folder's layout; another one is refused instead of half-understood."""
 FREE_BYTES = 2 << 30
 START_LIMIT_S = 240.0
-ASK_S = 5.0
+ASK_S, LOOK_S = 5.0, 2.0
 QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -231,6 +231,17 @@ def _require_free_port(settings: Settings, part: str) -> None:
                     f"port {number}, where {what} should listen, is taken ({error.strerror}): "
                     f"stop who holds it, or set SEVENFOLD_{part.upper()}_URL to another address"
                 ) from error
+
+
+def elsewhere(settings: Settings, known: Collection[str]) -> list[str]:
+    """The parts that answer at their address although no supervisord of ours has them among the `known`: each
+    in a container of its own, it may be, as docker/compose.yaml starts them."""
+    addresses = {
+        "airflow": f"{settings.airflow_url}/api/v2/version",
+        "gateway": f"{settings.gateway_url}/healthz",
+        "mlflow": f"{settings.mlflow_url}/health",
+    }
+    return [name for name, url in addresses.items() if name not in known and direct_http.answers(url, LOOK_S)]
 
 
 def _checks(settings: Settings) -> dict[str, Callable[[], bool]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +17,7 @@ from typer.testing import CliRunner
 from sevenfold.cli.main import app
 from sevenfold.local import stack
 from sevenfold.serving.keys import GatewayKeys
-from sevenfold.settings import settings
+from sevenfold.settings import REPOSITORY, settings
 
 runner = CliRunner()
 
@@ -90,10 +93,80 @@ def test_an_empty_store_is_as_it_was_written() -> None:
     assert "all evidence is as it was written" in runner.invoke(app, ["verify"]).output
 
 
-def test_status_of_nothing() -> None:
+@contextmanager
+def answering(path: str) -> Iterator[str]:
+    """The URL of a part that answers at one path."""
+
+    class Part(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == path else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Part) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_status_of_nothing_and_of_what_somebody_else_keeps_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("AIRFLOW", "MLFLOW", "GATEWAY"):
+        monkeypatch.setenv(f"SEVENFOLD_{part}_URL", "http://127.0.0.1:9")
+    settings.cache_clear()
     told = runner.invoke(app, ["status"]).output
     assert "nothing runs" in told
     assert "champion none" in told
+    with answering("/healthz") as url:
+        monkeypatch.setenv("SEVENFOLD_GATEWAY_URL", url)
+        settings.cache_clear()
+        told = " ".join(runner.invoke(app, ["status"]).output.split())
+    assert "nothing runs" not in told
+    assert "gateway answers" in told
+    assert "mlflow" not in told
+
+
+def test_a_roll_back_without_the_right_says_how_far_it_came_and_names_the_ways_that_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.mock_kubernetes.server import mock_kubernetes
+    from tests.sevenfold.evidence_world import World
+    from tests.toy import MODEL_YAML
+
+    from sevenfold.evidence.store import open_store
+    from sevenfold.release import release
+
+    def said() -> str:
+        result = runner.invoke(app, ["rollback", "coin", "--reason", "x"])
+        assert result.exit_code == 1
+        return " ".join(result.output.split())
+
+    folder = tmp_path / "models" / "coin"
+    folder.mkdir(parents=True)
+    (folder / "model.yaml").write_text(MODEL_YAML.replace("name: toy", "name: coin"))
+    role = REPOSITORY / "include" / "kubernetes" / "base" / "environments" / "every" / "launcher.yaml"
+    with mock_kubernetes(tmp_path, role) as cluster:  # as Airflow's pods see it
+        for name, value in {
+            "RUNTIME": "kubernetes",
+            "KUBECONFIG": str(cluster.kubeconfig),
+            "EVIDENCE_URL": f"sqlite:///{tmp_path}/there.db",
+            "MODELS": str(tmp_path / "models"),
+        }.items():
+            monkeypatch.setenv(f"SEVENFOLD_{name}", value)
+        settings.cache_clear()
+        world = World(open_store())
+        world.crowned("a")
+        world.crowned("b")
+        before = release.row(world.store, "coin")
+        told = said()
+        assert "nothing was changed" in told
+        assert "DAG coin.roll_back" in told
+        assert "CronJob roll-back" in told
+        assert release.row(world.store, "coin") == before
+        world.rolling(world.proven("c"), 0.5)
+        assert "serves everything by the release row (generation" in said()
+        assert release.row(world.store, "coin").share == 0
 
 
 def test_down_twice_is_no_error() -> None:
@@ -111,7 +184,6 @@ def test_two_people_change_a_gate_by_command(tmp_path: Path, monkeypatch: pytest
     from sevenfold.candidates.candidate import hash_of_gates
     from sevenfold.evidence.store import open_store
     from sevenfold.people import gate_change
-    from sevenfold.settings import REPOSITORY
 
     models = tmp_path / "models"
     shutil.copytree(REPOSITORY / "include/models/flight_delay", models / "flight_delay")
