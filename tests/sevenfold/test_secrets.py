@@ -10,12 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jwt
 import pytest
 from tests.sevenfold.evidence_world import public_key
 
 from sevenfold.errors import SevenfoldError
 from sevenfold.evidence.signing import BadKey, Keys
-from sevenfold.kubernetes.secret_files import secret_files
+from sevenfold.kubernetes.secret_files import gateway_keys, secret_files
 from sevenfold.people.identity import People
 from sevenfold.secrets import AIRFLOW_USERS, VIEWER, UnsafeSecrets, airflow_passwords, private_folder
 from sevenfold.serving import pseudonyms
@@ -103,7 +104,7 @@ def test_a_namespace_gets_what_it_needs_and_can_use_it_as_it_is_mounted(
     with pytest.raises(UnsafeSecrets, match="the passwords of admin, approver: apply what"):
         airflow_passwords(there)
     keys = GatewayKeys(there)
-    assert keys.standing() == GatewayKeys(here).standing()
+    assert keys.standing() == GatewayKeys(here / "staging").standing()
     assert keys.token("load", ["predict"])
     assert pseudonyms.made(there) == pseudonyms.made(here)
     with pytest.raises(UnsafeSecrets, match="rotate it where it is kept"):
@@ -127,6 +128,21 @@ def test_a_gateway_checks_tokens_with_the_public_halves_alone(tmp_path: Path) ->
     assert "private" not in str(public)
     assert "d" not in public["keys"][0], "the private number of an elliptic curve's key"
     assert not (tmp_path / "gateway/gateway_keys.json").exists()
+
+
+def test_what_runs_a_candidates_code_signs_for_no_other_gateway(tmp_path: Path) -> None:
+    opened: dict[str, set[str]] = {}
+    for one in ("staging", "preproduction", "production"):
+        made = {name: base64.b64decode(said) for name, said in secret_files(tmp_path, one)["data"].items()}
+        opened[one] = {key["kid"] for key in json.loads(made["gateway_jwks.json"])["keys"]}
+        signing = {key["kid"] for key in json.loads(made["gateway_keys.json"])}
+        tokens = json.loads(made["gateway_tokens.json"]).values()
+        assert signing == opened[one] == {jwt.get_unverified_header(token)["kid"] for token in tokens}
+    assert opened["preproduction"] == opened["production"], "its activities ask production's gateway, too"
+    assert not opened["staging"] & opened["production"]
+    assert {keys.rotate(forget=True) for keys in gateway_keys(tmp_path)} == {
+        key["kid"] for keys in gateway_keys(tmp_path) for key in keys.jwks()["keys"]
+    }
 
 
 def test_what_is_missing_in_a_mounted_secret_is_named(

@@ -37,25 +37,27 @@ def rotate_keys(
 ) -> None:
     """Sign keys with a new private key from now on, without a restart and without a failed request."""
     from sevenfold.gateway import local_gateway
-    from sevenfold.serving.keys import GatewayKeys
+    from sevenfold.kubernetes.secret_files import gateway_keys
     from sevenfold.settings import settings
 
     with one_sentence():
         here = settings()
-        keys, local = GatewayKeys(here.secrets), here.runtime == "local"
+        every = list(gateway_keys(here.secrets))
         if announce:
-            console.print(f"{keys.announce()} is known, and signs from the next rotate-keys on", markup=False)
+            known = " and ".join(keys.announce() for keys in every)
+            console.print(f"{known}: known, and signing from the next rotate-keys on", markup=False)
         else:
-            signed_by = keys.rotate(forget)
+            signed_by = " and ".join(keys.rotate(forget) for keys in every)
             before = "those made before have ended" if forget else "those made before stay valid"
             console.print(f"keys are signed by {signed_by}; {before}", markup=False)
-        if local:
+        if here.runtime == "local":
             local_gateway().refresh()
         else:
             console.print(
                 "the cluster's gateways take it with the Secrets: docs/cluster.md, New keys", markup=False
             )
-        keys.standing()
+        for keys in every:
+            keys.standing()
 
 
 @app.command("rotate-pseudonyms")

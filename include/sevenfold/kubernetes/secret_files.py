@@ -1,14 +1,15 @@
 """The files that a namespace of a cluster gets of this machine's secrets: as few as it needs, as one Secret.
 
 Its pods find them at /secrets (include/kubernetes/pods). Gates are judged and signed in Airflow's namespace:
-only there lies the private key. Tokens of the gateway are made where load is sent through it.
+only there lies the private key. Tokens of the gateway are made where load is sent through it. Staging's
+activities run code of candidates: its gateway has keys of its own, so that what is signed there counts there.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from sevenfold.serving.keys import GatewayKeys
 
 NAME = "sevenfold-files"
 AIRFLOW = "airflow"
+APART = "staging"
+"""The environment whose gateway has keys of its own, in a folder of its name among the secrets."""
 GATEWAY = ("gateway_keys.json", "gateway_tokens.json")
 PRIVATE: Mapping[str, tuple[str, ...]] = {
     "staging": (*GATEWAY, pseudonyms.FILE),
@@ -41,17 +44,19 @@ def secret_files(folder: Path, of: str, namespace: str = "") -> dict[str, Any]:
     """
     if of not in (*ENVIRONMENTS, AIRFLOW):
         raise SevenfoldError(f"{of} is none of {', '.join((*ENVIRONMENTS, AIRFLOW))}")
-    evidence = folder / "evidence"
+    evidence, keys = folder / "evidence", folder / APART if of == APART else folder
     _make_all(folder, evidence)
+    GatewayKeys(keys).standing()
     content = {
         f"{name}.json": public_keys.together(evidence / name).encode() for name in ("trusted", "people")
     }
+    places = {"signing.pem": evidence, **dict.fromkeys(GATEWAY, keys)}
     for name in PRIVATE.get(of, ()):
-        content[name] = ((evidence if name == "signing.pem" else folder) / name).read_bytes()
+        content[name] = (places.get(name, folder) / name).read_bytes()
     if of == "staging":  # whose activities run the candidate's code: it must not approve itself
         content["airflow.json"] = json.dumps({VIEWER: airflow_passwords(folder)[VIEWER]}).encode()
     if GATEWAY[0] in content:  # a gateway runs there, which mounts the public halves only
-        content["gateway_jwks.json"] = json.dumps(GatewayKeys(folder).jwks()).encode()
+        content["gateway_jwks.json"] = json.dumps(GatewayKeys(keys).jwks()).encode()
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -65,9 +70,15 @@ def secret_files(folder: Path, of: str, namespace: str = "") -> dict[str, Any]:
     }
 
 
+def gateway_keys(folder: Path) -> Iterator[GatewayKeys]:
+    """The keys of all gateways: this machine's, which go to production, and those apart."""
+    yield GatewayKeys(folder)
+    if (folder / APART).is_dir():
+        yield GatewayKeys(folder / APART)
+
+
 def _make_all(folder: Path, evidence: Path) -> None:
     """What is made at first use, made; the own public key stands among the trusted ones from then on."""
     _ = Keys(evidence).signer
-    GatewayKeys(folder).standing()
     airflow_passwords(folder)
     pseudonyms.made(folder)

@@ -242,7 +242,7 @@ def test_a_key_is_printed_as_it_is_and_rotation_is_told() -> None:
     assert len(keys.jwks()["keys"]) == 2
     assert "have ended" in runner.invoke(app, ["rotate-keys", "--forget"]).output
     assert len(keys.jwks()["keys"]) == 1
-    assert "signs from the next rotate-keys on" in runner.invoke(app, ["rotate-keys", "--announce"]).output
+    assert "signing from the next rotate-keys on" in runner.invoke(app, ["rotate-keys", "--announce"]).output
     wrong = runner.invoke(app, ["key", "ann", "--scope", "write"])
     assert wrong.exit_code == 1
     assert "a token has scopes out of predict, feedback, admin, not write" in " ".join(wrong.output.split())
