@@ -30,13 +30,13 @@ def main(activity: Activity) -> None:
         activity.progress(f"{name} never varies")
     for name in found.suspicious:
         activity.progress(f"{name} alone tells nearly all of the label: was it filled in afterwards?")
-    n = found.sample.num_rows
+    n, features = found.sample.num_rows, len(found.features)
     readings = Beforehand(activity, sample.digest)
     readings.measure("rows", found.rows, unit="rows", n=found.rows)
     readings.measure("unlabelled_share", found.unlabelled, unit="share", n=found.rows)
     readings.measure("missing_share", found.missing, unit="share", n=n)
-    readings.measure("constant_features", len(found.constant), unit="features", n=n)
-    readings.measure("suspicious_features", len(found.suspicious), unit="features", n=n)
+    readings.measure("constant_features", len(found.constant), unit="features", n=features)
+    readings.measure("suspicious_features", len(found.suspicious), unit="features", n=features)
     with activity.phase("drawing"):
         report(activity, found)
     readings.keep()

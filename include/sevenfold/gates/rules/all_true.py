@@ -21,8 +21,10 @@ def judge(case: Case) -> Outcome:
         raise Unusable(f"the number of violations is {violations}")
     if violations > checked:
         raise Unusable(f"{violations:,.0f} violations were found in {checked:,} checks")
+    unit = case.reading.unit or "checks"
+    count = "counts" if violations == 1 else "count"
     finding = (
-        f"{words.subject(case.reading)}: {violations:,.0f} of {checked:,} checks are violated, none may be"
+        f"{words.subject(case.reading)}: {violations:,.0f} of {checked:,} {unit} {count} against it, none may"
     )
     return Outcome(decide(violations == 0, violations > 0), finding, violations, checked)
 

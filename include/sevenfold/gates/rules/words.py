@@ -7,8 +7,10 @@ from datetime import datetime, timedelta
 
 from sevenfold.gates.measurement import Measurement
 
-ACRONYMS = {"auc", "psi", "onnx", "cpu"}
-SILENT_UNITS = {"", "1", "nats", "ratio", "probability", "rank"}
+ACRONYMS = {"auc", "psi", "onnx", "cpu", "sbom"}
+SILENT_UNITS = {"", "1", "nats", "ratio", "probability", "rank", "association"}
+SHORT_UNITS = {"ms", "s", "MiB"}
+"""No words of a name: 'failed tests' is one, 'p99 ms' is none."""
 
 
 def number(value: float) -> str:
@@ -37,7 +39,7 @@ def interval(low: float, high: float, unit: str, alpha: float) -> str:
 
 def name(metric: str, unit: str = "") -> str:
     """A metric's name in words, without the unit that follows anyway: p99_ms in ms is 'p99'."""
-    spoken = metric.removesuffix(f"_{unit}").split("_")
+    spoken = (metric.removesuffix(f"_{unit}") if unit in SHORT_UNITS else metric).split("_")
     return " ".join(word.upper() if word in ACRONYMS else word for word in spoken)
 
 

@@ -66,6 +66,16 @@ def test_all_true_means_all(violations: float, verdict: Verdict) -> None:
     assert judged(of, [reading(of, violations)]).verdict is verdict
 
 
+def test_what_is_counted_is_named_as_a_person_would() -> None:
+    of = metric(metric="failed_tests", rule="all_true", unit="tests")
+    said = [judged(of, [reading(of, value, n=27)]).metrics[0].reason for value in (0, 1, 2)]
+    assert [one.partition(", none may")[0] for one in said] == [
+        "failed tests: 0 of 27 tests count against it",
+        "failed tests: 1 of 27 tests counts against it",
+        "failed tests: 2 of 27 tests count against it",
+    ]
+
+
 @pytest.mark.parametrize(
     ("bad", "n", "alpha"), [(0, 20, 0.05), (3, 50, 0.025), (50, 50, 0.05), (7, 1000, 0.01)]
 )

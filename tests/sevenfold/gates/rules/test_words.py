@@ -38,6 +38,8 @@ def test_names() -> None:
     assert words.name("p99_ms", "ms") == "p99"
     assert words.name("log_loss_gain_over_constant", "nats") == "log loss gain over constant"
     assert words.name("auc") == "AUC"
+    assert words.name("failed_tests", "tests") == "failed tests"
+    assert words.name("calibration_ratio", "ratio") == "calibration ratio"
 
 
 @pytest.mark.parametrize(
