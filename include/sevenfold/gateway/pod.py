@@ -195,7 +195,11 @@ class GatewayPod:
             self._known = known
 
     def ready(self) -> bool:
-        """Whether callers may be sent here: Envoy answers, and the last split that is known is in force."""
+        """Whether callers may be sent here: Envoy answers, and every model has a split in force.
+
+        One that Envoy refuses makes a new pod wait. Where the model was served before, its old split goes on,
+        and who changes it is told: no model's split takes all others away.
+        """
         looked = not self._serves_callers or all(
             model in self._looked or model in self._in_force for model in self._models
         )
@@ -203,7 +207,7 @@ class GatewayPod:
             not self.draining
             and self._replicas.known
             and looked
-            and not self._refused
+            and not self._refused - self._in_force.keys()
             and self.gateway.running()
         )
 

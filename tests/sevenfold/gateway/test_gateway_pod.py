@@ -325,24 +325,32 @@ def test_a_new_one_is_not_ready_before_it_has_seen_rows_and_cluster(cluster: Clu
         wait(one.is_ready, 40)
 
 
-def test_one_whose_envoy_refuses_the_newest_split_is_not_ready(
+def test_a_split_that_envoy_refuses_keeps_a_new_gateway_waiting_and_an_old_one_serving(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = cluster.world.crowned("a"), cluster.world.proven("b")
     cluster.start(first.id)
+    tried = 0
+
+    def refuses(traffic: Traffic) -> None:
+        nonlocal tried
+        tried += 1
+        raise GatewayRefused("no")
+
     with running(cluster) as one:
-        wait(one.is_ready, 30)
-
-        def refuses(traffic: Traffic) -> None:
-            raise GatewayRefused("no")
-
         with monkeypatch.context() as envoy:  # of its own: undoing all would undo `quick`, and drain for 10 s
             envoy.setattr(one.pod.gateway, "apply", refuses)
+            wait(lambda: tried > 1, 20)
+            assert not one.is_ready()
+        wait(one.is_ready, 30)
+        with monkeypatch.context() as envoy:
+            envoy.setattr(one.pod.gateway, "apply", refuses)
+            tried = 0
             cluster.world.rolling(second, 0.5)
-            wait(lambda: not one.is_ready(), 10)
+            wait(lambda: tried > 1, 20)
+            assert one.is_ready(), "the other models are served here"
             share = one.get("/status").json()["traffic"][MODEL]["share"]
             assert share == 0.0, "what is in force, not what is wanted"
-        wait(one.is_ready, 20)
 
 
 class Stub:
