@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import jwt
 import pytest
+from tests.sevenfold.answering import answering
 from typer.testing import CliRunner
 
 from sevenfold.cli.main import app
@@ -91,24 +89,6 @@ def test_a_gate_is_told_in_plain_words() -> None:
 
 def test_an_empty_store_is_as_it_was_written() -> None:
     assert "all evidence is as it was written" in runner.invoke(app, ["verify"]).output
-
-
-@contextmanager
-def answering(path: str) -> Iterator[str]:
-    """The URL of a part that answers at one path."""
-
-    class Part(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == path else 404)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Part) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def test_status_of_nothing_and_of_what_somebody_else_keeps_running(monkeypatch: pytest.MonkeyPatch) -> None:
