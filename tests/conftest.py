@@ -1,5 +1,5 @@
-"""For all tests: imports and fixtures make many objects that stay, so garbage is looked for less often."""
+"""For all tests: they import much, and garbage is looked for less often."""
 
-import gc
+from sevenfold.light_imports import without_much_garbage
 
-gc.set_threshold(50_000, 20, 20)
+without_much_garbage()

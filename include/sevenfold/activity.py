@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import atexit
-import gc
 import logging
 import os
 import resource
@@ -31,6 +30,7 @@ from sevenfold.evidence.artifacts import ArtifactStore, open_artifacts
 from sevenfold.evidence.database import StoreUnavailable
 from sevenfold.evidence.store import Promotion, Store, open_store
 from sevenfold.gates.measurement import Measurement
+from sevenfold.light_imports import without_much_garbage
 from sevenfold.model.spec import ModelSpec, load_spec
 from sevenfold.people.anchor import anchor
 from sevenfold.release import release
@@ -174,7 +174,7 @@ def run(
         arguments: those of the command line by default.
         not_admitted: said instead of an error by what has nothing to do where the run began no promotion.
     """
-    gc.set_threshold(50_000, 20, 20)  # importing what makes many objects, and keeps them, costs a sixth less
+    without_much_garbage()
     module = sys.modules[main.__module__]
     name = Path(module.__file__ or "activity").stem
     parser = argparse.ArgumentParser(prog=name, description=module.__doc__)

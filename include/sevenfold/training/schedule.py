@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sevenfold.light_imports import without_compiler
 from sevenfold.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def optimiser(network: nn.Module, settings: TrainingSettings, steps: int) -> tup
     import torch
     from torch.optim import lr_scheduler
 
+    without_compiler()
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )

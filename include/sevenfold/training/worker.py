@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sevenfold.errors import SevenfoldError
+from sevenfold.light_imports import without_much_garbage
 from sevenfold.training.job import Job
 from sevenfold.training.processes import end_with_parent, joined
 
@@ -21,6 +22,7 @@ FAILED = 3
 def main(arguments: list[str]) -> int:
     """Runs the job in the folder that is given; 0, or 3 after an error that was told."""
     end_with_parent()
+    without_much_garbage()
     try:
         with joined() as processes:
             _, fitted = Job.read(Path(arguments[0])).run(
