@@ -140,10 +140,15 @@ def narrator(running: Stack) -> Narrator:
 
 @pytest.fixture(scope="session")
 def carried(narrator: Narrator) -> str:
-    """The candidate that went all the way, by its own merit."""
+    """The candidate that went all the way, by its own merit.
+
+    While tests look at what it has left, training begins with one that is broken.
+    """
     narrator.begin_on(date.fromisoformat(AS_OF))
     narrator.start("development", "path", as_of=AS_OF, reason="a slice for a test", sample_rows=4000)
     end = narrator.follow(origin_run("path"), goal="production")
     assert end.state == "promoted", f"{end.id} was {end.state}: {end.outcome}"
     assert end.candidate is not None
+    broken = {"hyperparameters": {"learning_rate": 2.0}, "search_trials": 0, "reason": "mistyped"}
+    narrator.start("training", "broken", as_of=AS_OF, **broken)
     return end.candidate

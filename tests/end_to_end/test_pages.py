@@ -17,6 +17,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = [
     pytest.mark.end_to_end,
     pytest.mark.browser,
+    pytest.mark.timeout(900),  # as test_whole_path: who comes first waits until the candidate is carried
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
 ]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.end_to_end.conftest import AS_OF, MODEL, Stack
+from tests.end_to_end.conftest import MODEL, Stack
 
 from sevenfold.demo.story import Narrator, origin_run
 from sevenfold.environments import ENVIRONMENTS
@@ -42,8 +42,9 @@ def test_all_evidence_is_as_it_was_written(running: Stack, carried: str) -> None
 def test_the_environments_woke_each_other(running: Stack, carried: str) -> None:
     client = running.airflow("admin")
     for environment in ENVIRONMENTS[1:6]:
-        kinds = {run["run_type"] for run in client.runs(f"{MODEL}.{environment}")}
-        assert kinds == {"asset_triggered"}, f"{environment} was started by {kinds}"
+        [move] = running.store.promotions(MODEL, environment, candidate=carried)
+        kinds = {run["dag_run_id"]: run["run_type"] for run in client.runs(f"{MODEL}.{environment}")}
+        assert kinds[move.run] == "asset_triggered", f"{environment} was started by {kinds[move.run]}"
 
 
 def test_the_gateway_serves_the_champion_to_those_with_a_key(running: Stack, carried: str) -> None:
@@ -97,9 +98,6 @@ def test_monitoring_joins_labels_to_what_was_answered(
 
 
 def test_a_broken_candidate_is_refused_by_a_gate(running: Stack, narrator: Narrator, carried: str) -> None:
-    broken = {"learning_rate": 2.0}
-    told = {"hyperparameters": broken, "search_trials": 0, "reason": "mistyped"}
-    narrator.start("training", "broken", as_of=AS_OF, **told)
     end = narrator.follow(origin_run("broken"), goal="training")
     assert (end.state, end.verdict) == ("refused", "Failed")
     assert "asked" in (end.outcome or "")
