@@ -13,7 +13,7 @@ import httpx
 import promql_parser
 import pytest
 import yaml
-from tests.manifests.rendered import Resource, of_kind, overlay
+from tests.manifests.rendered import KUBERNETES, Resource, of_kind, overlay
 from tests.sevenfold.serving.local import ONE, Load, local
 
 from sevenfold.cluster import Deployment
@@ -118,3 +118,45 @@ def test_rules_wake_somebody_when_they_should(groups: list[dict[str, Any]], tmp_
             ["promtool", *command], cwd=tmp_path, capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def in_flight() -> str:
+    """What prometheus-adapter asks Prometheus for an autoscaler of production."""
+    (rule,) = yaml.safe_load((KUBERNETES / "prometheus-adapter.yaml").read_text())["rules"]["external"]
+    asked = {
+        "<<.Series>>": rule["seriesQuery"].partition("{")[0],
+        "<<.LabelMatchers>>": 'envoy_cluster_name="coin-0123abcd",namespace="sevenfold-production"',
+    }
+    query: str = rule["metricsQuery"]
+    for name, value in asked.items():
+        assert name in query
+        query = query.replace(name, value)
+    return query
+
+
+def test_requests_in_flight_are_promql(in_flight: str) -> None:
+    assert "<<" not in in_flight
+    assert series(in_flight) == {"envoy_cluster_live_upstream_rq_active"}
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool (Debian: prometheus) is not installed")
+def test_a_gateway_that_was_replaced_counts_no_more(in_flight: str, tmp_path: Path) -> None:
+    rule = {"record": "in_flight", "expr": in_flight}
+    of = 'envoy_cluster_live_upstream_rq_active{namespace="sevenfold-production", envoy_cluster_name='
+    asked = {"expr": "in_flight", "eval_time": "90s"}
+    case = {
+        "interval": "15s",
+        "input_series": [
+            {"series": f'{of}"coin-0123abcd", pod="before"}}', "values": "4 4 4 4 4 stale"},
+            {"series": f'{of}"coin-0123abcd", pod="after"}}', "values": "_ _ _ _ _ 4 4"},
+            {"series": f'{of}"coin-another", pod="after"}}', "values": "9x6"},
+        ],
+        "promql_expr_test": [{**asked, "exp_samples": [{"labels": "in_flight", "value": 4}]}],
+    }
+    cases = {"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": [case]}
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "adapter", "rules": [rule]}]}))
+    (tmp_path / "cases.yml").write_text(yaml.safe_dump(cases))
+    command = ["promtool", "test", "rules", "cases.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
