@@ -16,8 +16,9 @@ from airflow.providers.cncf.kubernetes.kubernetes_helper_functions import generi
 from airflow.providers.cncf.kubernetes.operators.job import KubernetesJobOperator
 from airflow.sdk.exceptions import AirflowException
 
+from sevenfold_airflow.kueue import QUEUE, not_admitted
 from sevenfold_airflow.nodes_trigger import OF_JOB, NodesTrigger, outcome
-from sevenfold_airflow.pod import QUEUE, PodOperator
+from sevenfold_airflow.pod import PodOperator
 from sevenfold_airflow.pods import already_exists, is_same
 
 SERVICE = "nodes"
@@ -58,6 +59,7 @@ class NodesOperator(PodOperator, KubernetesJobOperator):
         job = super().build_job_request_obj(context)
         job.spec.template.metadata.name = None  # the Job names its pods
         job.metadata.labels = {**job.spec.template.metadata.labels}
+        job.spec.pod_replacement_policy = "Failed"  # a node that Kueue stopped ends before it begins anew
         if queue := self.pod_settings.queues.get(self.environment):
             job.metadata.labels[QUEUE] = queue  # Kueue starts all its pods or none
         if self.ttl_seconds_after_finished is None:
@@ -104,6 +106,8 @@ class NodesOperator(PodOperator, KubernetesJobOperator):
             self._mark_as_seen(job)
             if event["status"] == "timeout":
                 self._delete(job)
+            if job.spec.suspend:
+                raise AirflowException(not_admitted(self.client, self.task_id, "job", job.metadata))
             error = AirflowException(f"{self.task_id}: {event['message']}")
             if (first := first_to_fail(pods)) is not None:
                 self.raise_for(first, error)

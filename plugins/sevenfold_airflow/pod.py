@@ -33,6 +33,7 @@ from sevenfold.errors import NO_RETRY_HELPS
 from sevenfold.kubernetes.pod_end import why_it_ended
 from sevenfold.settings import REPOSITORY, settings
 from sevenfold_airflow.close import leave_word
+from sevenfold_airflow.kueue import QUEUE, gave_way, not_admitted, waits_in_queue
 from sevenfold_airflow.links import EvidenceLink, ReportLink
 from sevenfold_airflow.local_pod import CannotRunLocally, Ended, LocalPod, signal_name
 from sevenfold_airflow.pod_log import PodLog
@@ -42,8 +43,6 @@ from sevenfold_airflow.pod_template import pod_template
 from sevenfold_airflow.pod_trigger import PodTrigger
 from sevenfold_airflow.pods import Pods
 
-QUEUE = "kueue.x-k8s.io/queue-name"
-"""Label by which Kueue takes a pod or a job into a queue; without Kueue it means nothing."""
 PLACES = {
     "/data": "SEVENFOLD_DATA",
     "/logs": "SEVENFOLD_LOGS",
@@ -179,14 +178,13 @@ class PodOperator(KubernetesPodOperator):
         (The provider ends green with nothing then: apache/airflow#73117.)
         """
         self.apply_settings()
-        vanished = AirflowException(_vanished(self.task_id, event["namespace"], event["name"]))
         with self._explained():
             try:
                 result = super().trigger_reentry(context, event)
             except PodNotFoundException as gone:
-                raise vanished from gone
+                raise self._gone(event["name"], event["namespace"]) from gone
             if self.pod is None:
-                raise vanished
+                raise self._gone(event["name"], event["namespace"])
             return result
 
     def _write_logs(  # type: ignore[override]
@@ -389,11 +387,15 @@ class PodOperator(KubernetesPodOperator):
         except ApiException as unseen:
             if unseen.status != 404:
                 raise error from unseen
-            vanished = _vanished(self.task_id, known.metadata.namespace, known.metadata.name)
-            raise AirflowException(vanished) from error
+            raise self._gone(known.metadata.name, known.metadata.namespace) from error
         except HTTPError as unseen:  # what went wrong first says more than that nobody answers now
             raise error from unseen
         self.raise_for(pod, error)
+
+    def _gone(self, name: str, namespace: str) -> AirflowException:
+        """Why a pod is not there any more, as far as anybody said it."""
+        why = gave_way(self.client, self.task_id, name, namespace)
+        return AirflowException(why or _vanished(self.task_id, namespace, name))
 
     def raise_for(self, pod: Any, error: Exception) -> NoReturn:
         """Raises why `pod` did not end well, as one sentence; `error` itself if its status says nothing."""
@@ -401,6 +403,8 @@ class PodOperator(KubernetesPodOperator):
         if ended is not None and ended.exit_code == NO_RETRY_HELPS:
             message = [line for line in (ended.message or "").splitlines() if line.strip()]
             raise AirflowFailException(message[-1] if message else str(error)) from error
+        if waits_in_queue(pod):
+            raise AirflowException(not_admitted(self.client, self.task_id, "pod", pod.metadata)) from error
         sentence = why_it_ended(pod, self.base_container_name, self.task_id, self._warnings(pod))
         if sentence is None:
             raise error

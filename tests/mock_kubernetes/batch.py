@@ -21,6 +21,7 @@ class Life:
         pause: seconds after each of its lines.
         status: whether it ever gets one.
         holds: it runs until `goes_on` is set.
+        queues: it waits in a queue of Kueue's and is never admitted; its Job makes no pods then.
     """
 
     exit_code: int = 0
@@ -32,6 +33,7 @@ class Life:
     waiting: tuple[str, str] | None = None
     status: bool = True
     holds: bool = False
+    queues: bool = False
     goes_on: threading.Event = field(default_factory=threading.Event)
 
 
@@ -40,10 +42,13 @@ async def live(objects: Objects, pod: Key, life: Life, log: list[str]) -> None:
     if not life.status:
         return
     node = {"type": "PodScheduled", "status": "True", "lastTransitionTime": now()}
-    if not life.scheduled:
+    if life.queues:
+        gates = "Scheduling is blocked due to non-empty scheduling gates"
+        node |= {"status": "False", "reason": "SchedulingGated", "message": gates}
+    elif not life.scheduled:
         node |= {"status": "False", "reason": "Unschedulable", "message": life.why_not}
     objects.change(pod, {"status": {"conditions": [node]}})
-    if not life.scheduled:
+    if life.queues or not life.scheduled:
         return
     await asyncio.sleep(0.05)
     if life.waiting:

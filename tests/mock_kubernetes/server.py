@@ -130,6 +130,8 @@ class MockKubernetes(Objects):
         self._control(key)
         if key[0] == PODS:
             self._begin(key)
+        elif key[0] == JOBS and self.lives[0].queues:
+            self.change(key, {"spec": {"suspend": True}})
         elif key[0] == JOBS:
             self.later(batch.control(self, key, self._begin))
         return web.json_response(self.get(key), status=201)

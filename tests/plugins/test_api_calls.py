@@ -401,6 +401,78 @@ def test_a_pod_that_vanishes_when_it_has_succeeded_is_no_success(
         operator.trigger_reentry(context(operator), event)
 
 
+QUEUED: dict[str, Any] = {"queues": {"training": "gpus"}}
+SHORT = (
+    "couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor a, 500m more needed"
+)
+MORE_URGENT = "Preempted to accommodate a workload (UID: 27) due to prioritization in the ClusterQueue"
+
+
+def by_kueue(server: MockKubernetes, kind: str, name: str, reason: str, message: str) -> None:
+    """An event as Kueue 0.20 writes it: with the time of another API than the kubelet's."""
+    said = {"type": "Warning" if kind == "Workload" else "Normal", "reason": reason, "message": message}
+    about = {"metadata": {"name": f"{name}.1"}, "involvedObject": {"kind": kind, "name": name}}
+    server.put((EVENTS, HERE, f"{name}.1"), {**about, **said, "eventTime": "2026-11-26T08:59:54.855279Z"})
+
+
+@WAITING
+@pytest.mark.parametrize(
+    ("nodes", "resource", "warned", "said"),
+    [
+        (
+            None,
+            PODS,
+            True,
+            r"not admitted to queue gpus in time \(couldn't .* more needed\): free",
+        ),
+        (2, JOBS, True, r"not admitted to queue gpus in time \(couldn't .* more needed\): free"),
+        (None, PODS, False, f"look whether namespace {HERE} has this LocalQueue"),
+        (2, JOBS, False, f"look whether namespace {HERE} has this LocalQueue"),
+    ],
+    ids=["pod, no quota", "job, no quota", "pod, no queue", "job, no queue"],
+)
+def test_who_is_not_admitted_says_what_its_queue_lacks(
+    server: MockKubernetes,
+    monkeypatch: pytest.MonkeyPatch,
+    deferrable: bool,
+    nodes: int | None,
+    resource: Any,
+    warned: bool,
+    said: str,
+) -> None:
+    server.lives = [Life(queues=True)]
+    task = Task(server, monkeypatch, deferrable, **QUEUED)
+    task.nodes, task.arguments = nodes, {"execution_timeout": timedelta(seconds=2)}
+    mine, kind = "Workload", "job" if nodes else "pod"
+
+    def warn_of_it() -> None:
+        by_kueue(server, mine, f"{kind}-{next(iter(server.there(resource)))}-f00d", "WaitingForQuota", SHORT)
+        by_kueue(server, mine, f"{kind}-another-f00d", "WaitingForQuota", "another one's quota")
+
+    if warned:
+        when(lambda: server.there(resource), warn_of_it)
+    with pytest.raises(AirflowException, match=said):
+        task.run()
+    assert (server.there(JOBS), server.there(PODS)) == ({}, {})
+
+
+@WAITING
+def test_a_pod_that_gave_way_in_its_queue_says_so(
+    server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, deferrable: bool
+) -> None:
+    server.lives = [Life(holds=True)]
+    task = Task(server, monkeypatch, deferrable, **QUEUED)
+
+    def preempt() -> None:
+        name = next(iter(server.there(PODS)))
+        by_kueue(server, "Pod", name, "Stopped", f"{MORE_URGENT}; preemptor path: /a; preemptee path: /a")
+        server.remove((PODS, HERE, name))
+
+    when(lambda: running(server), preempt)
+    with pytest.raises(AirflowException, match=r"^Kueue stopped train \(Preempted .*Queue\): it is tried"):
+        task.run()
+
+
 REFUSALS = {
     "role": (403, 'pods is forbidden: User "airflow" cannot create pods', "roles of Airflow", False),
     "quota": (403, 'pods "x" is forbidden: exceeded quota: all, requested: pods=1', "ResourceQuota", True),

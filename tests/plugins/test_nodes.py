@@ -16,8 +16,8 @@ from tests.airflow_home import context
 from tests.dags.test_pods import unrestricted
 
 from sevenfold.training.launch import PORT, Launch
+from sevenfold_airflow.kueue import QUEUE
 from sevenfold_airflow.nodes import SERVICE, NodesOperator
-from sevenfold_airflow.pod import QUEUE
 from sevenfold_airflow.pod_settings import PodSettings
 
 MANIFEST = Path(__file__).resolve().parents[2] / "include/kubernetes/base/environments/training/nodes.yaml"
@@ -58,6 +58,7 @@ def test_it_is_an_indexed_job_that_airflow_alone_repeats(job: dict[str, Any]) ->
     assert {name: job["spec"][name] for name in wanted} == wanted
     assert job["metadata"]["namespace"] == "sevenfold-training"
     assert job["metadata"]["labels"][QUEUE] == "gpus"
+    assert job["spec"]["podReplacementPolicy"] == "Failed", "never two of one number, on one checkpoint"
     assert job["spec"]["ttlSecondsAfterFinished"] == 72 * 3600
 
 

@@ -249,13 +249,17 @@ def test_exit_64_is_not_retried_on_a_cluster(
     assert str(raised.value) == (sentence if code == 64 else f"train ended with exit code 1: {sentence}")
 
 
+SILENT = SimpleNamespace(list_namespaced_event=lambda *_, **__: SimpleNamespace(items=[]))
+"""Of the core API what tells events: nobody has said anything."""
+
+
 def test_a_pod_that_has_vanished_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     task = operator(settings=PodSettings(runtime="kubernetes", deferrable=True))
 
     def gone(name: str, namespace: str) -> k8s.V1Pod:
         raise ApiException(status=404)
 
-    monkeypatch.setattr(KubernetesPodOperator, "hook", SimpleNamespace(get_pod=gone))
+    monkeypatch.setattr(KubernetesPodOperator, "hook", SimpleNamespace(get_pod=gone, core_v1_client=SILENT))
     event = {"status": "success", "name": "toy", "namespace": "sevenfold-training", "message": "all is well"}
     with pytest.raises(AirflowException, match=r"pod toy of train has vanished .* nobody saw it end"):
         task.trigger_reentry(context(task), event)
@@ -270,7 +274,7 @@ def test_a_pod_deleted_while_it_runs_is_named(monkeypatch: pytest.MonkeyPatch) -
         gone()
 
     monkeypatch.setattr(KubernetesPodOperator, "execute", deleted)
-    monkeypatch.setattr(KubernetesPodOperator, "hook", SimpleNamespace(get_pod=gone))
+    monkeypatch.setattr(KubernetesPodOperator, "hook", SimpleNamespace(get_pod=gone, core_v1_client=SILENT))
     with pytest.raises(AirflowException, match="pod toy of train has vanished") as raised:
         run(operator(settings=PodSettings(runtime="kubernetes")))
     assert not isinstance(raised.value, AirflowFailException)

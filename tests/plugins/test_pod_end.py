@@ -11,6 +11,7 @@ from tests.plugins.ended_pods import container, pod_that
 from sevenfold.kubernetes.pod_end import why_it_ended
 
 LAST = "out of rows"
+MORE_URGENT = "Preempted to accommodate a workload (UID: 27) due to prioritization in the ClusterQueue"
 ENDS = {
     "no node": (
         {"conditions": [k8s.V1PodCondition(type="PodScheduled", status="False", reason="Unschedulable",
@@ -43,6 +44,12 @@ ENDS = {
                                            message="preempting to accommodate a higher priority pod")]},
         "was taken off node n1 (PreemptionByScheduler: preempting",
     ),
+    "preempted by Kueue": (
+        {"conditions": [k8s.V1PodCondition(type="TerminationTarget", status="True",
+                                           reason="WorkloadEvictedDueToPreempted",
+                                           message=f"{MORE_URGENT}; preemptor path: /q")]},
+        f"Kueue stopped train ({MORE_URGENT}): it is tried again, and training goes on from its checkpoint",
+    ),
 }  # fmt: skip
 
 
@@ -62,7 +69,7 @@ def test_how_a_pod_ended_is_one_sentence_with_its_remedy(case: str) -> None:
         state = k8s.V1ContainerState(terminated=ended)
     sentence = why_it_ended(pod_that(*([container(state)] if state else []), **given), "base", "train")
     assert sentence is not None
-    assert sentence.startswith("train ")
+    assert sentence.startswith(("train ", "Kueue stopped train "))
     assert expected in sentence or re.search(expected, sentence), sentence
     assert "\n" not in sentence
 

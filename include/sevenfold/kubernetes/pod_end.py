@@ -45,18 +45,20 @@ def _whole_pod(pod: Any, container: str, task_id: str) -> Iterator[str]:
                 f"{task_id} was taken off node {pod.spec.node_name} ({condition.reason}: "
                 f"{(condition.message or '').strip()}); it is tried again"
             )
+        if condition.type == "TerminationTarget" and condition.status == "True":
+            yield stopped_by_kueue(task_id, condition.message or condition.reason or "")
+
+
+def stopped_by_kueue(task_id: str, why: str) -> str:
+    """The sentence for a pod that gave way in its queue, without the paths of queues that Kueue adds."""
+    reason = " ".join(why.split()).partition("; preemptor path")[0].rstrip(".")
+    return f"Kueue stopped {task_id} ({reason}): it is tried again, and training goes on from its checkpoint"
 
 
 def _unscheduled(pod: Any, container: str, task_id: str) -> Iterator[str]:
     for condition in pod.status.conditions or []:
         if condition.type == "PodScheduled" and condition.status == "False":
             why = (condition.message or condition.reason or "").strip().rstrip(".")
-            if condition.reason == "SchedulingGated":
-                queue = (pod.metadata.labels or {}).get("kueue.x-k8s.io/queue-name", "none")
-                yield (
-                    f"{task_id} was not admitted in time ({why}; its queue: {queue}): free quota there, or "
-                    "correct queues in connection kubernetes_default"
-                )
             if "persistentvolumeclaim" in why:
                 yield (
                     f"{task_id} has a claim that is not there or not bound ({why}): create it in namespace "
