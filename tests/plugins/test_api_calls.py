@@ -167,7 +167,11 @@ def test_every_line_is_shown_once_however_it_falls_between_two_looks(
     server: MockKubernetes, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str], nodes: int | None
 ) -> None:
     lines = tuple(f"line {number}" for number in range(140))
-    server.lives[:] = [Life(lines=lines, pause=0.02)]
+    life = Life(
+        lines=lines, pause=0.02, holds=True
+    )  # on a busy machine it is all written before the second look
+    server.lives[:] = [life]
+    when(lambda: server.count("GET", "/log.*sinceSeconds") >= (nodes or 1), life.goes_on.set, 60)
     server.faults.append(Fault("GET", "/log", 500, times=1))
     task = Task(server, monkeypatch, deferrable=True)
     task.nodes = nodes
