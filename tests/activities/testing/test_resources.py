@@ -20,6 +20,7 @@ import sys
 import time
 from pathlib import Path
 from tests.sevenfold.serving import tiny
+from sevenfold.model.spec import Sla
 from sevenfold.serving import model, server
 
 kept = bytearray(300 * 2**20)
@@ -34,6 +35,7 @@ def slowly(self, *given):
 model.ServedModel.predict = slowly
 server.admitted_file = lambda *given: tiny.write(Path(__file__).with_suffix(".onnx"))
 server.hidden = lambda model: lambda: None
+server.promised = lambda model: Sla(rate=100, p99_ms=100, error_rate=0.001)
 server.main(sys.argv[1:])
 """
 
