@@ -27,7 +27,7 @@ ROUTE = http_route(
 WHO = "production/promoter preproduction/promoter production/reconciler | production"
 ROUTERS = f"""
 {WHO} | gateway.networking.k8s.io/httproutes | get create update
-{WHO} | gateway.envoyproxy.io/securitypolicies | get create update delete
+{WHO} | gateway.envoyproxy.io/securitypolicies | get create update
 {WHO} | gateway.envoyproxy.io/backendtrafficpolicies | get create update delete
 """
 
