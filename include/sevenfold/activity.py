@@ -36,6 +36,7 @@ from sevenfold.people.anchor import anchor
 from sevenfold.release import release
 from sevenfold.release.promotion import UnknownPromotion
 from sevenfold.settings import Settings, settings
+from sevenfold.told_to_end import ends_when_told
 
 NETWORK_S = 10.0
 """How long an activity asks again for an evidence store that it cannot reach."""
@@ -174,6 +175,7 @@ def run(
         arguments: those of the command line by default.
         not_admitted: said instead of an error by what has nothing to do where the run began no promotion.
     """
+    ends_when_told()
     without_much_garbage()
     module = sys.modules[main.__module__]
     name = Path(module.__file__ or "activity").stem

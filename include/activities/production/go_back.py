@@ -17,10 +17,12 @@ from sevenfold.errors import NO_RETRY_HELPS, SevenfoldError
 from sevenfold.evidence.store import open_store
 from sevenfold.model.spec import load_spec
 from sevenfold.release.going_back import go_back, tidy
+from sevenfold.told_to_end import ends_when_told
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Rolls back once a run, however often it is tried; exits as an activity does."""
+    ends_when_told()
     parser = argparse.ArgumentParser(prog="go_back", description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--run", required=True, help="run id: the same one goes back once")

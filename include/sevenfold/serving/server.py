@@ -32,6 +32,7 @@ from sevenfold.serving.protocol import MAX_BODY
 from sevenfold.serving.pseudonyms import Pseudonyms, pseudonyms
 from sevenfold.serving.wire import Connection
 from sevenfold.settings import settings
+from sevenfold.told_to_end import ends_when_told
 
 if TYPE_CHECKING:
     from sevenfold.model.spec import Sla
@@ -166,6 +167,7 @@ async def _empty(connections: set[Connection]) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The program of a replica."""
+    ends_when_told()  # while it loads: `serve` has more to do when it is told
     parser = argparse.ArgumentParser(prog="sevenfold.serving.server", description=__doc__)
     parser.add_argument("--model", required=True)
     parser.add_argument("--candidate", required=True)

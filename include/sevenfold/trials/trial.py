@@ -21,11 +21,11 @@ from sevenfold.release import release
 from sevenfold.release.reconcile import Router
 from sevenfold.release.release_row import ReleaseRow, SlotBusy
 from sevenfold.serving.keys import GatewayKeys
+from sevenfold.told_to_end import TERMINATED
 
 if TYPE_CHECKING:
     import httpx
 
-TERMINATED = 128 + signal.SIGTERM
 SLOT_LIMIT_S = 600.0
 """As long as a roll-out takes that is not stuck."""
 SLOT_POLL_S = 1.0
@@ -129,7 +129,7 @@ def ends_in_order() -> Iterator[None]:
         return
 
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, before)
         raise SystemExit(TERMINATED)
 
     before = signal.signal(signal.SIGTERM, stop)
