@@ -6,6 +6,7 @@ It tells what happens as lines of JSON on standard output; of several processes 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -44,4 +45,8 @@ def _tell(first: bool, **what: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # all is told: threads that torch's process group has left may abort an interpreter that is torn down
+    os._exit(code)
