@@ -131,6 +131,6 @@ class Airflow:
         folder = self.folder / "airflow" / "logs" / f"dag_id={DAG}" / f"run_id={run}" / f"task_id={task}"
         return "\n".join(path.read_text() for path in sorted(folder.glob("*")))
 
-    def pods(self, task: str) -> list[Any]:
-        """The pods of a task that are there."""
-        return self.place.cluster.pods(self.place.namespace, activity=task)
+    def pods(self, run: str, task: str) -> list[Any]:
+        """The pods of a run's task that are there."""
+        return self.place.cluster.pods(self.place.namespace, run=run, activity=task)

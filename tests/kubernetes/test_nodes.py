@@ -43,7 +43,7 @@ def test_two_nodes_train_one_candidate(two_nodes: Airflow) -> None:
     seen: set[str] = set()
 
     def trained(tasks: dict[str, Any]) -> bool:
-        running = [pod for pod in two_nodes.pods("train") if pod.status.phase == "Running"]
+        running = [pod for pod in two_nodes.pods("nodes", "train") if pod.status.phase == "Running"]
         seen.update(pod.metadata.labels[NUMBER] for pod in running)
         return tasks["train"]["state"] in ENDED
 
